@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * The box: what runs between a checked plan and the application. Each function below is one phase; each ends this
+ * process with a message and EXIT_SANDBOX when any system call of it fails, so that a phase which returns is complete.
+ */
+#ifndef SANDBOXER_BOX_H
+#define SANDBOXER_BOX_H
+
+#include <signal.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "plan.h"
+
+enum {
+    ARENA_SIZE = 2 * 1024 * 1024 + 64 * 1024, /* the kernel's own limit for arguments and environment, and some */
+    WORDS_MAX = 65536,
+    DOCUMENTS_MAX = 256,
+};
+
+/* What the caller of the launcher handed over, copied out of its own memory so that that can be wiped. */
+struct call {
+    const struct plan *plan;
+    char **argv;        /* the command in the box, NULL-terminated; argv[0] is looked up in the box's PATH */
+    char **environment; /* the box's, complete */
+    const char *search; /* its PATH */
+    char *caller_memory; /* the caller's argv and environ strings, to be wiped in the box's first process */
+    size_t caller_memory_size;
+    char directory[SBX_PATH_SIZE_MAX]; /* where the caller stood; "" when that has no name */
+    struct stat directory_stat;
+    mode_t umask;
+    pid_t caller; /* our parent, as it was when we started */
+};
+
+/* run.c: start the box, wait for it, and return the exit status for the shell. */
+int run_box(struct call *call);
+
+/* namespaces.c: after clone3. Maps the user to himself; all capabilities exist in the new user namespace only. */
+void map_ids(const struct plan *plan);
+void limit_nested_namespaces(const struct plan *plan);
+void name_host(const struct plan *plan);
+void raise_loopback(const struct plan *plan);
+
+/* root.c: build the box's root file system on an empty tmpfs, then make it the only one there is. */
+struct root {
+    int host; /* O_PATH: the host's /, still reachable until leave_host() */
+    int box;  /* O_PATH: the new root */
+};
+struct root make_root(void);
+void run_mount_ops(const struct root *root, const struct plan *plan);
+void leave_host(struct root *root);
+
+/* root.c, for documents.c: bind an O_PATH descriptor at box_path; flags are OpFlags. */
+void bind_descriptor(const struct root *root, int source, const char *box_path, unsigned flags, const char *origin);
+
+/* documents.c: hand in the files that the user named, and the terminal; rewrites words of argv in place. */
+void bind_documents(const struct root *root, struct call *call);
+void bind_terminal(const struct root *root);
+void enter_directory(const struct call *call);
+
+/* confine.c: give up everything. After it, nothing but the filter's permitted calls is possible. */
+void confine(const struct plan *plan);
+
+/* init.c: the box's first process, which starts the application, reaps, forwards, and never returns. */
+_Noreturn void run_init(const struct call *call, int ready, const sigset_t *caller_mask);
+
+#endif

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * Giving up everything, in an order in which each step is still permitted.
+ *
+ * Before: all capabilities in the box's user namespace, no filter. After: none, for ever, in this process and in all
+ * that it starts; no program can gain any by being executed; the session keyring is new; the filter is on.
+ */
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/keyctl.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+
+#include "box.h"
+#include "fail.h"
+#include "sys.h"
+
+/* From linux/landlock.h of a kernel with ABI 6; older headers lack the last field. */
+struct landlock_attributes {
+    uint64_t handled_access_fs, handled_access_net, scoped;
+};
+enum { LANDLOCK_SCOPES = 1 << 0 /* abstract unix sockets */ | 1 << 1 /* signals */ };
+
+static void require(long result, const char *what)
+{
+    if (result < 0)
+        fail((struct failure){.what = what, .error = errno});
+}
+
+static void drop_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    int known = 0;
+
+    /* The kernel says EINVAL for the first capability that it doesn't know. */
+    for (int capability = 0; capability < 64; capability++) {
+        int held = prctl(PR_CAPBSET_READ, capability, 0, 0, 0);
+        if (held < 0 && errno == EINVAL && capability > CAP_AUDIT_READ)
+            break;
+        require(held, "cannot read the capability bounding set");
+        if (held)
+            require(prctl(PR_CAPBSET_DROP, capability, 0, 0, 0), "cannot drop a capability from the bounding set");
+        known++;
+    }
+    require(known > CAP_AUDIT_READ ? 0 : -1, "cannot tell which capabilities there are");
+    require(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "cannot clear the ambient capabilities");
+    require(syscall(SYS_capset, &header, none), "cannot drop the capabilities");
+}
+
+/* Closes abstract sockets, and signals to process groups, that reach out of the box. */
+static void enter_landlock_scope(void)
+{
+    struct landlock_attributes attributes = {.scoped = LANDLOCK_SCOPES};
+    CLEANUP_FD int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof attributes, 0);
+
+    require(ruleset, "cannot make a Landlock ruleset");
+    require(syscall(SYS_landlock_restrict_self, ruleset, 0), "cannot enter the Landlock domain");
+}
+
+void confine(const struct plan *plan)
+{
+    struct sock_fprog program = {.len = (unsigned short)plan->header->program.count,
+                                 .filter = (struct sock_filter *)(uintptr_t)plan->program};
+
+    require(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL, 0, 0, 0), "cannot make the box's session keyring");
+    drop_capabilities();
+    require(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "cannot set no_new_privs");
+    if (plan->header->flags & SBX_PLAN_LANDLOCK_SCOPE)
+        enter_landlock_scope();
+    /* This process outlives the application's start and knows the plan: keep the box from reading it. */
+    require(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "cannot make the box's first process undumpable");
+    require(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program), "cannot load the system-call filter");
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * The box's first process. It is confined like the application before it starts it, so that taking it over gains
+ * nothing; it reaps what is orphaned, hands on the signals that the monitor sends, and ends the box by ending.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "box.h"
+#include "fail.h"
+#include "sys.h"
+
+static int status_of(int status)
+{
+    return WIFSIGNALED(status) ? EXIT_SIGNAL_BASE + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* Execute argv[0], looked for in the box's PATH as execvp() would. Returns when it can't be. */
+static void execute(const struct call *call)
+{
+    char path[SBX_PATH_SIZE_MAX];
+    const char *name = call->argv[0];
+    int error = ENOENT;
+
+    if (strchr(name, '/')) {
+        (void)execve(name, call->argv, call->environment);
+        return;
+    }
+    for (const char *part = call->search, *end; part; part = *end ? end + 1 : NULL) {
+        size_t length = strcspn(part, ":"), name_length = strlen(name);
+
+        end = part + length;
+        if (length == 0 || length + name_length + 2 > sizeof path)
+            continue;
+        memcpy(path, part, length);
+        path[length] = '/';
+        memcpy(path + length + 1, name, name_length + 1);
+        (void)execve(path, call->argv, call->environment);
+        if (errno != ENOENT && errno != ENOTDIR)
+            error = errno;
+        if (errno != ENOENT && errno != ENOTDIR && errno != EACCES)
+            break;
+    }
+    errno = error;
+}
+
+_Noreturn static void start_application(const struct call *call, const sigset_t *caller_mask)
+{
+    int result = sigprocmask(SIG_SETMASK, caller_mask, NULL);
+
+    if (result != 0)
+        fail((struct failure){.what = "cannot restore the signal mask", .error = errno});
+    (void)umask(call->umask);
+    execute(call);
+    int missing = errno == ENOENT || errno == ENOTDIR;
+    report((struct failure){.what = missing ? "no such program in the box" : "cannot execute the program in the box",
+                            .subject = call->argv[0],
+                            .error = errno,
+                            .hint = "sandbox explain shows which files the box has"});
+    _exit(missing ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
+}
+
+/* Reap everything that has ended. Sets *status when the application is among it; -1 with ECHILD when none is left. */
+static int reap(pid_t application, int *status)
+{
+    for (;;) {
+        int ended_status;
+        pid_t ended = waitpid(-1, &ended_status, WNOHANG);
+
+        if (ended == 0)
+            return 0;
+        if (ended < 0)
+            return -1;
+        if (ended == application)
+            *status = status_of(ended_status);
+    }
+}
+
+/* Signals come here from the monitor only: what others in the box send to pid 1 is dropped. */
+static int from_monitor(const siginfo_t *info)
+{
+    return info->si_code == SI_QUEUE && info->si_pid == 0;
+}
+
+_Noreturn static void serve(pid_t application, int lingers)
+{
+    sigset_t all;
+    int status = -1;
+
+    (void)sigfillset(&all);
+    for (;;) {
+        siginfo_t info;
+
+        if (reap(application, &status) != 0) {
+            if (errno != ECHILD || status < 0)
+                fail((struct failure){.what = "lost track of the application", .error = errno});
+            _exit(status);
+        }
+        if (status >= 0 && !lingers)
+            _exit(status);
+        int signal = sigwaitinfo(&all, &info);
+        if (signal < 0 && errno != EINTR)
+            fail((struct failure){.what = "cannot wait for signals", .error = errno});
+        if (signal > 0 && signal != SIGCHLD && status < 0 && from_monitor(&info) && kill(application, signal) != 0 &&
+            errno != ESRCH)
+            fail((struct failure){.what = "cannot hand on a signal", .error = errno});
+    }
+}
+
+_Noreturn void run_init(const struct call *call, int ready, const sigset_t *caller_mask)
+{
+    /* From here the monitor takes this process's exit status for the application's. */
+    if (write(ready, "R", 1) != 1)
+        fail((struct failure){.what = "the launcher is gone", .error = errno});
+    (void)close(ready);
+
+    pid_t application = fork();
+    if (application < 0)
+        fail((struct failure){.what = "cannot start a process in the box", .error = errno});
+    if (application == 0)
+        start_application(call, caller_mask);
+    /* The application alone decides when its input and output are closed. */
+    (void)close(STDIN_FILENO);
+    (void)close(STDOUT_FILENO);
+    for (uint32_t i = 0; i < call->plan->header->keep_fd_count; i++)
+        (void)close((int)call->plan->header->keep_fds[i]);
+    serve(application, (call->plan->header->flags & SBX_PLAN_LINGER) != 0);
+}

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * `sandbox`: find the plan that answers the command line and run it; else let Python compile one and come back.
+ *
+ * Decides nothing about permissions. What it can't answer from a fresh plan (other verbs, a missing or stale plan,
+ * a malformed command line) it hands to the Python half, with the very words that it was given.
+ */
+#include <string.h>
+
+#include "box.h"
+#include "environment.h"
+#include "fail.h"
+#include "lookup.h"
+#include "python.h"
+#include "sys.h"
+
+enum { REQUEST_WORDS_MAX = SBX_ARGV_MAX };
+
+static _Alignas(8) unsigned char plan_image[SBX_PLAN_SIZE_MAX];
+static char arena_memory[ARENA_SIZE];
+static char *box_argv[WORDS_MAX], *box_environment[WORDS_MAX];
+
+static const char again[] = "--again"; /* from Python, which has just stored the plan: don't go back to it */
+
+/* Verbs of the Python half; every other first word names an application. */
+static int is_verb(const char *word)
+{
+    static const char *const verbs[] = {"explain", "check", "list", "help"};
+
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
+        if (strcmp(word, verbs[i]) == 0)
+            return 1;
+    return 0;
+}
+
+/* Split the words into those that choose the plan and those for the application.
+ * Returns the first of the latter, or NULL when Python has to read the command line. */
+static char **split_words(char **words, const char *request_words[REQUEST_WORDS_MAX], size_t *request_count)
+{
+    *request_count = 0;
+    if (!words[0] || words[0][0] == '-' || words[0][0] == '\0' || strchr(words[0], '/') || is_verb(words[0]))
+        return NULL;
+    if (strcmp(words[0], "run") != 0) {
+        request_words[(*request_count)++] = "app";
+        request_words[(*request_count)++] = words[0];
+        return words + 1;
+    }
+    for (; *words && *request_count < REQUEST_WORDS_MAX; words++) {
+        if (strcmp(*words, "--") == 0)
+            return words[1] ? words + 1 : NULL;
+        request_words[(*request_count)++] = *words;
+    }
+    return NULL;
+}
+
+/* Descriptors 0 to 2 exist, none given is a directory (openat() would walk out of the box through it), and the rest
+ * is closed, but for those that the plan hands over. */
+static void settle_descriptors(const struct plan_header *header)
+{
+    unsigned first = STDERR_FILENO + 1;
+    struct stat found;
+
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+            fail((struct failure){.what = "cannot open /dev/null for a closed standard descriptor", .error = errno});
+    for (uint32_t i = 0; i <= header->keep_fd_count; i++) {
+        unsigned next = i < header->keep_fd_count ? header->keep_fds[i] : ~0U;
+        if (next > first && sys_close_range(first, next - (next != ~0U)) != 0)
+            fail((struct failure){.what = "cannot close inherited descriptors", .error = errno});
+        first = next + 1;
+    }
+    for (unsigned i = 0; i < 3 + header->keep_fd_count; i++) {
+        int fd = i < 3 ? (int)i : (int)header->keep_fds[i - 3];
+        if (fstat(fd, &found) != 0)
+            fail((struct failure){.what = "a descriptor to hand over isn't open", .error = errno});
+        if (S_ISDIR(found.st_mode))
+            fail((struct failure){.what = "a descriptor to hand over is a directory",
+                                  .subject = fd < 3 ? "standard input, output or error" : "--keep-fd",
+                                  .hint = "the application could leave its box through it; redirect from a file"});
+    }
+}
+
+static void note_directory(struct call *call)
+{
+    if (!getcwd(call->directory, sizeof call->directory) || call->directory[0] != '/' ||
+        stat(".", &call->directory_stat) != 0)
+        call->directory[0] = '\0';
+}
+
+/* Copy everything out of the memory that /proc/PID/cmdline and environ show, so that it can be wiped. */
+static void settle_memory(struct call *call, char **argv, char **words, char **environment)
+{
+    const struct plan *plan = call->plan;
+    struct arena arena = {.memory = arena_memory, .size = sizeof arena_memory};
+    size_t count = 0, planned = plan->header->command.count;
+    char *end = argv[0];
+
+    for (; count < planned || *words; count++) {
+        const char *word = count < planned ? plan_string(plan, plan->command[count]) : *words++;
+        if (count + 1 == WORDS_MAX || !(box_argv[count] = arena_copy(&arena, word, NULL)))
+            fail((struct failure){.what = "the command line is too long for a box"});
+    }
+    if (count == 0)
+        fail((struct failure){.what = "there is nothing to start"});
+    if (build_environment(plan, environment, &arena, box_environment, WORDS_MAX) != 0)
+        fail((struct failure){.what = "the environment is too long for a box"});
+    call->argv = box_argv;
+    call->environment = box_environment;
+    call->search = environment_value(box_environment, "PATH");
+
+    /* The kernel lays out both as one run of strings. */
+    for (char **string = argv; *string; string++)
+        if (*string == end)
+            end = *string + strlen(*string) + 1;
+    for (char **string = environment; *string; string++)
+        if (*string == end)
+            end = *string + strlen(*string) + 1;
+    call->caller_memory = argv[0];
+    call->caller_memory_size = (size_t)(end - argv[0]);
+}
+
+int main(int argc, char **argv, char **environment)
+{
+    const char *request_words[REQUEST_WORDS_MAX], *why = "";
+    static struct call call;
+    struct plan plan;
+    struct request request = {.words = request_words, .environment = environment, .directory = call.directory};
+
+    if (argc < 1 || getuid() != geteuid() || getgid() != getegid())
+        fail((struct failure){.what = "refusing to run set-uid or set-gid"});
+    call.caller = getppid();
+    int compiled = argc > 1 && strcmp(argv[1], again) == 0;
+    char **words = split_words(argv + 1 + compiled, request_words, &request.count);
+    if (!words)
+        exec_python(argv, environment);
+    if (getuid() == 0)
+        fail((struct failure){.what = "refusing to run as root",
+                              .hint = "start it as the ordinary user who is to own the application's files"});
+    note_directory(&call);
+    enum lookup found = lookup_plan(&request, plan_image, &plan, &why);
+    if (found != PLAN_FRESH && !compiled)
+        exec_python(argv, environment);
+    if (found != PLAN_FRESH)
+        fail((struct failure){.what = "the plan that was just compiled doesn't hold",
+                              .subject = why,
+                              .hint = "something changed in that moment; start it again"});
+    fail_for(plan_string(&plan, plan.header->app));
+    settle_descriptors(plan.header);
+    if (plan.header->notice)
+        say(plan_string(&plan, plan.header->notice));
+    call.plan = &plan;
+    settle_memory(&call, argv, words, environment);
+    call.umask = umask(0);
+    (void)umask(call.umask);
+    return run_box(&call);
+}

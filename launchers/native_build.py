@@ -1,0 +1,44 @@
+"""
+Writes the C source of `sandboxer._native`: `python native_build.py OUT.c`, called by CMakeLists.txt.
+
+What comes in: plan.h and ops.h beside this file. What goes out: one C file that gives Python the decoder that those
+headers declare. The declarations are taken from the headers themselves, so nothing is declared twice.
+It compiles nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import cffi
+
+HERE = Path(__file__).parent
+INLINE_FUNCTION = re.compile(r"^static inline .*?^}\n", re.DOTALL | re.MULTILINE)
+NUMBER = re.compile(r"#define\s+\w+\s+-?\d+\b")
+
+
+def declarations(header: str) -> str:
+    """What cffi can read of a header: types, functions and plain numbers; no other directive, no body."""
+    lines = INLINE_FUNCTION.sub("", header).splitlines()
+    kept = []
+    for line in lines:
+        if not line.startswith("#"):
+            kept.append(line)
+        elif number := NUMBER.match(line):
+            kept.append(number.group())
+    return "\n".join(kept)
+
+
+def main() -> None:
+    """Reads the two headers, in the order in which they include each other."""
+    builder = cffi.FFI()
+    for name in ("ops.h", "plan.h"):
+        builder.cdef(declarations((HERE / name).read_text(encoding="utf-8")))
+    builder.set_source("sandboxer._native", '#include "plan.h"')
+    builder.emit_c_code(sys.argv[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * The way to the Python half: compiling, explaining, checking.
+ */
+#ifndef SANDBOXER_PYTHON_H
+#define SANDBOXER_PYTHON_H
+
+/* Execute the console script "sandboxer", which lies beside this program, with the words of argv after the first.
+ * Doesn't return: ends the process with a message when it can't. */
+_Noreturn void exec_python(char *const *argv, char *const *environment);
+
+#endif

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * The box's root file system.
+ *
+ * Before: this process sees a copy of the host's mounts, in a mount namespace of its own, with CAP_SYS_ADMIN in the
+ * new user namespace only. After leave_host(): it sees what the plan's operations made; nothing else is reachable.
+ *
+ * Two rules hold for every path. Sources are resolved from the host's root and targets from the box's, both by
+ * openat2() without following any symbolic link: the plan holds resolved paths, so a link that is met was put there
+ * since, perhaps by an application, and the start fails. And a mount is made complete (read-only, nosuid, nodev,
+ * private) while it is still detached, so that there is no moment at which it is weaker.
+ */
+#include <string.h>
+
+#include "box.h"
+#include "fail.h"
+#include "sys.h"
+
+static const char cover_directory[] = "/.cover/directory";
+static const char cover_file[] = "/.cover/file";
+
+static const char *hint_for(int error)
+{
+    switch (error) {
+    case ELOOP:
+        return "a symbolic link was put in the way since the policy was read; look at it and remove it";
+    case EROFS:
+        return "make it outside the box first: there is nothing here to mount it on";
+    case ENOSPC:
+        return "there are too many mounts; see /proc/sys/fs/mount-max";
+    default:
+        return NULL;
+    }
+}
+
+_Noreturn static void fail_at(const char *what, const char *path, const char *origin)
+{
+    fail((struct failure){.what = what, .subject = path, .error = errno, .origin = origin, .hint = hint_for(errno)});
+}
+
+/* An O_PATH descriptor of what lies beneath `root`; a link anywhere on the way, the last component included, is ELOOP. */
+static int open_beneath(int root, const char *path, uint64_t flags)
+{
+    while (*path == '/')
+        path++;
+    return sys_openat2(root, *path ? path : ".", flags | O_PATH, 0,
+                       RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+}
+
+/* Descend from the box's root to `path` (which is cut and mended on the way), making what is missing. */
+static int make_directories(const struct root *root, char *path, const char *origin)
+{
+    int here = open_beneath(root->box, "/", O_DIRECTORY);
+
+    for (char *part = path + 1, *end; here >= 0 && *part; part = end) {
+        end = part + strcspn(part, "/");
+        char after = *end;
+        *end = '\0';
+        if (mkdirat(here, part, 0755) != 0 && errno != EEXIST)
+            fail_at("cannot make a directory in the box", path, origin);
+        int next = open_beneath(here, part, O_DIRECTORY);
+        if (next < 0)
+            fail_at("cannot open a directory in the box", path, origin);
+        (void)close(here);
+        here = next;
+        if (after)
+            *end++ = after;
+    }
+    return here;
+}
+
+/* The directory that is to hold box_path; *name is its last component. */
+static int open_parent(const struct root *root, const char *box_path, const char **name, const char *origin)
+{
+    char path[SBX_PATH_SIZE_MAX];
+    size_t length = (size_t)(strrchr(box_path, '/') - box_path);
+
+    *name = box_path + length + 1;
+    memcpy(path, box_path, length);
+    path[length] = '\0';
+    int parent = open_beneath(root->box, path, O_DIRECTORY);
+    if (parent < 0 && errno == ENOENT)
+        parent = make_directories(root, path, origin);
+    if (parent < 0)
+        fail_at("cannot open a directory in the box", path, origin);
+    return parent;
+}
+
+/* The file or directory at box_path, made when it is missing, as an O_PATH descriptor to mount on. */
+static int open_target(const struct root *root, const char *box_path, mode_t type, mode_t mode, const char *origin)
+{
+    const char *name;
+    CLEANUP_FD int parent = open_parent(root, box_path, &name, origin);
+
+    if (type == S_IFDIR) {
+        if (mkdirat(parent, name, mode) != 0 && errno != EEXIST)
+            fail_at("cannot make a directory in the box", box_path, origin);
+    } else if (mknodat(parent, name, S_IFREG | mode, 0) != 0 && errno != EEXIST)
+        fail_at("cannot make a file in the box", box_path, origin);
+    int target = open_beneath(parent, name, type == S_IFDIR ? O_DIRECTORY : 0);
+    if (target < 0)
+        fail_at("cannot open a place in the box", box_path, origin);
+    return target;
+}
+
+/* What is already at box_path. */
+static int open_existing(const struct root *root, const char *box_path, const char *origin)
+{
+    int place = open_beneath(root->box, box_path, 0);
+
+    if (place < 0)
+        fail_at("cannot open a place in the box", box_path, origin);
+    return place;
+}
+
+static void attach(int tree, int target, const char *box_path, const char *origin)
+{
+    if (sys_move_mount(tree, target) != 0)
+        fail_at("cannot mount in the box", box_path, origin);
+}
+
+/* A detached copy of the mount at `source`, with `attributes` set on all of it, cut off from mount propagation. */
+static int clone_mount(int source, unsigned recursive, uint64_t attributes, const char *box_path, const char *origin)
+{
+    int tree = sys_open_tree(source, "", OPEN_TREE_CLONE | AT_EMPTY_PATH | recursive);
+
+    if (tree < 0 || sys_mount_setattr(tree, recursive,
+                                      (struct mount_attr){.attr_set = attributes, .propagation = MS_PRIVATE}) != 0)
+        fail_at("cannot copy a mount for the box", box_path, origin);
+    return tree;
+}
+
+void bind_descriptor(const struct root *root, int source, const char *box_path, unsigned flags, const char *origin)
+{
+    uint64_t attributes = MOUNT_ATTR_NOSUID | ((flags & SBX_OPF_DEVICE) ? 0 : MOUNT_ATTR_NODEV) |
+                          ((flags & SBX_OPF_WRITE) ? 0 : MOUNT_ATTR_RDONLY) |
+                          ((flags & SBX_OPF_NOEXEC) ? MOUNT_ATTR_NOEXEC : 0);
+    mode_t type = (flags & SBX_OPF_DIRECTORY) ? S_IFDIR : S_IFREG;
+    CLEANUP_FD int tree = clone_mount(source, AT_RECURSIVE, attributes, box_path, origin);
+    CLEANUP_FD int target = open_target(root, box_path, type, type == S_IFDIR ? 0755 : 0444, origin);
+
+    attach(tree, target, box_path, origin);
+}
+
+static void bind_host_path(const struct root *root, const char *path, const char *box_path, unsigned flags,
+                           const char *origin)
+{
+    struct stat found;
+    CLEANUP_FD int source = open_beneath(root->host, path, 0);
+
+    if (source < 0 || fstat(source, &found) != 0)
+        fail_at("cannot open what the policy grants", path, origin);
+    if (S_ISDIR(found.st_mode) != ((flags & SBX_OPF_DIRECTORY) != 0)) {
+        errno = S_ISDIR(found.st_mode) ? EISDIR : ENOTDIR;
+        fail_at("what the policy grants has changed its type", path, origin);
+    }
+    bind_descriptor(root, source, box_path, flags, origin);
+}
+
+static void make_link(const struct root *root, const char *content, const char *box_path, const char *origin)
+{
+    const char *name;
+    CLEANUP_FD int parent = open_parent(root, box_path, &name, origin);
+
+    if (symlinkat(content, parent, name) != 0)
+        fail_at("cannot make a symbolic link in the box", box_path, origin);
+}
+
+static void make_file(const struct root *root, const unsigned char *data, uint32_t size, mode_t mode,
+                      const char *box_path, const char *origin)
+{
+    const char *name;
+    CLEANUP_FD int parent = open_parent(root, box_path, &name, origin);
+    CLEANUP_FD int file =
+        sys_openat2(parent, name, O_CREAT | O_EXCL | O_WRONLY, mode, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+
+    if (file < 0)
+        fail_at("cannot make a file in the box", box_path, origin);
+    for (uint32_t done = 0; done < size;) {
+        ssize_t written = write(file, data + done, size - done);
+        if (written <= 0)
+            fail_at("cannot write a file in the box", box_path, origin);
+        done += (uint32_t)written;
+    }
+}
+
+static void make_directory(const struct root *root, mode_t mode, const char *box_path, const char *origin)
+{
+    CLEANUP_FD int target = open_target(root, box_path, S_IFDIR, mode, origin);
+
+    (void)target;
+}
+
+static void own_directory(const struct root *root, mode_t mode, const char *box_path, const char *origin)
+{
+    CLEANUP_FD int target = open_target(root, box_path, S_IFDIR, mode, origin);
+    CLEANUP_FD int tree = clone_mount(target, 0, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, box_path, origin);
+
+    attach(tree, target, box_path, origin);
+}
+
+static void seal(const struct root *root, const char *box_path, const char *origin)
+{
+    CLEANUP_FD int place = open_existing(root, box_path, origin);
+    CLEANUP_FD int tree = clone_mount(place, AT_RECURSIVE, MOUNT_ATTR_RDONLY, box_path, origin);
+
+    attach(tree, place, box_path, origin);
+}
+
+static void hide(const struct root *root, const char *box_path, const char *origin)
+{
+    struct stat found;
+    CLEANUP_FD int place = open_existing(root, box_path, origin);
+
+    if (fstat(place, &found) != 0)
+        fail_at("cannot look at a place in the box", box_path, origin);
+    CLEANUP_FD int empty = S_ISDIR(found.st_mode) ? open_target(root, cover_directory, S_IFDIR, 0555, origin)
+                                                  : open_target(root, cover_file, S_IFREG, 0444, origin);
+    CLEANUP_FD int tree =
+        clone_mount(empty, 0, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, box_path, origin);
+    attach(tree, place, box_path, origin);
+}
+
+struct option {
+    const char *key, *value;
+};
+
+/* A new, detached file system. */
+static int new_mount(const char *type, const struct option *options, unsigned attributes, const char *origin)
+{
+    CLEANUP_FD int fs = sys_fsopen(type);
+
+    if (fs < 0)
+        fail_at("cannot open a new file system", type, origin);
+    for (; options && options->key; options++)
+        if (sys_fsconfig(fs, FSCONFIG_SET_STRING, options->key, options->value) != 0)
+            fail_at("cannot configure a new file system", type, origin);
+    if (sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL) != 0)
+        fail((struct failure){.what = "cannot create a new file system",
+                              .subject = type,
+                              .error = errno,
+                              .origin = origin,
+                              .hint = errno == EPERM ? "a container that hides parts of its /proc forbids a new one; "
+                                                       "start it outside, or with an unmasked /proc"
+                                                     : NULL});
+    int mount = sys_fsmount(fs, attributes);
+    if (mount < 0)
+        fail_at("cannot mount a new file system", type, origin);
+    return mount;
+}
+
+static void mount_new(const struct root *root, const char *type, const struct option *options, unsigned attributes,
+                      const char *box_path, const char *origin)
+{
+    CLEANUP_FD int target = open_target(root, box_path, S_IFDIR, 0755, origin);
+    CLEANUP_FD int tree = new_mount(type, options, attributes, origin);
+
+    attach(tree, target, box_path, origin);
+}
+
+struct root make_root(void)
+{
+    static const struct option options[] = {{"mode", "0755"}, {NULL, NULL}};
+    struct root root = {.host = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)};
+
+    if (root.host < 0)
+        fail_at("cannot open the host's root", "/", NULL);
+    root.box = new_mount("tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, NULL);
+    /* A mount must be attached before others can be mounted on it. It covers /, where this process already stands
+     * beneath, so that lookups from root.host still meet the host's files. */
+    attach(root.box, root.host, "/", NULL);
+    return root;
+}
+
+static void run_mount_op(const struct root *root, const struct plan *plan, const struct plan_op *op)
+{
+    static const struct option pts_options[] = {{"ptmxmode", "0666"}, {"mode", "0620"}, {NULL, NULL}};
+    const char *box_path = plan_string(plan, op->box_path), *origin = plan_string(plan, op->origin);
+    const char *source = plan_string(plan, op->source);
+
+    switch ((enum sbx_op_kind)op->kind) {
+    case SBX_OP_DIR:
+        make_directory(root, op->mode, box_path, origin);
+        return;
+    case SBX_OP_LINK:
+        make_link(root, source, box_path, origin);
+        return;
+    case SBX_OP_FILE:
+        make_file(root, plan->data + op->data_offset, op->data_size, op->mode, box_path, origin);
+        return;
+    case SBX_OP_BIND:
+        bind_host_path(root, source, box_path, op->flags, origin);
+        return;
+    case SBX_OP_OWN:
+        own_directory(root, op->mode, box_path, origin);
+        return;
+    case SBX_OP_PROC:
+        mount_new(root, "proc", NULL, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, box_path, origin);
+        return;
+    case SBX_OP_PTS:
+        mount_new(root, "devpts", pts_options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, box_path, origin);
+        return;
+    case SBX_OP_SEAL:
+        seal(root, box_path, origin);
+        return;
+    case SBX_OP_HIDE:
+        hide(root, box_path, origin);
+        return;
+    }
+}
+
+void run_mount_ops(const struct root *root, const struct plan *plan)
+{
+    for (uint32_t i = 0; i < plan->header->ops.count; i++)
+        run_mount_op(root, plan, &plan->ops[i]);
+}
+
+void leave_host(struct root *root)
+{
+    if (sys_mount_setattr(root->box, 0, (struct mount_attr){.attr_set = MOUNT_ATTR_RDONLY}) != 0)
+        fail_at("cannot make the box's root read-only", "/", NULL);
+    /* The host's root is stacked on the box's by pivot_root, then taken off. */
+    if (fchdir(root->box) != 0 || sys_pivot_root(".", ".") != 0)
+        fail_at("cannot change to the box's root", "/", NULL);
+    if (fchdir(root->host) != 0 || sys_umount(".", MNT_DETACH) != 0)
+        fail_at("cannot leave the host's root", "/", NULL);
+    if (chdir("/") != 0)
+        fail_at("cannot enter the box's root", "/", NULL);
+    (void)close(root->host);
+    (void)close(root->box);
+    root->host = root->box = -1;
+}

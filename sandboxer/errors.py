@@ -1,0 +1,68 @@
+"""
+The error tree.
+
+What comes in: what went wrong, on what, who asked for it, what to do.
+What goes out: one message of four parts, the same in a terminal and in a notification.
+Nothing here prints or exits; `cli` does.
+"""
+
+from __future__ import annotations
+
+from sandboxer.words import Origin
+
+
+class SandboxerError(Exception):
+    """
+    Base of every error that is meant for the user.
+
+    Args:
+        what: the failed action, lower case, no full stop ("cannot share the Wayland socket").
+        subject: what it happened to and why ("/run/user/1000/wayland-0: no such file").
+        origin: the policy line that asked for it, where one did.
+        hint: what to do, in one line.
+    """
+
+    exit_status = 125
+
+    def __init__(
+        self, what: str, *, subject: str = "", origin: Origin | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.subject = subject
+        self.origin = origin
+        self.hint = hint
+
+    def render(self, app: str = "") -> str:
+        """The message as the user reads it: two to four lines, no trailing newline."""
+        lines = [f"sandboxer: {app}: {self.what}" if app else f"sandboxer: {self.what}"]
+        if self.subject:
+            lines.append(f"  {self.subject}")
+        if self.origin is not None:
+            lines.append(f"  asked for by {self.origin}")
+        if self.hint:
+            lines.append(f"  try: {self.hint}")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.render()
+
+
+class UsageError(SandboxerError):
+    """The command line can't be understood."""
+
+
+class PolicyError(SandboxerError):
+    """A policy file can't be read, parsed or merged."""
+
+
+class ResolveError(SandboxerError):
+    """The policy asks for something that this machine or session doesn't have, or that contradicts itself."""
+
+
+class PlanError(SandboxerError):
+    """A plan can't be laid out, or is refused by the decoder."""
+
+
+class LaunchError(SandboxerError):
+    """The plan can't be stored or handed to the launcher."""

@@ -1,0 +1,1 @@
+"""Grants → Plan → bytes, and the cache that holds them."""

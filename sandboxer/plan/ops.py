@@ -1,0 +1,167 @@
+"""
+The vocabulary of plans: the one place where it is written down.
+
+`launchers/ops.h` is generated from this module (`python -m sandboxer.plan.header`), and a test keeps it fresh. A plan
+says *what*; the order of the launcher's phases, and whether they happen, is C code that no plan can change.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+
+from sandboxer.words import BUILT_IN, BoxPath, HostPath, Origin, Record
+
+MAGIC = b"SBXPLAN1"
+PLAN_SIZE_MAX = 256 * 1024
+"""Bytes; the launcher reads a plan once into a static buffer of this size."""
+OPS_MAX = 1024
+STAMPS_MAX = 2048
+ENV_MAX = 256
+ARGV_MAX = 64
+BPF_MAX = 4096
+"""Instructions: the kernel's own limit (BPF_MAXINSNS)."""
+KEEP_FDS_MAX = 16
+PATH_SIZE_MAX = 4096
+"""Bytes with the NUL: PATH_MAX."""
+
+
+class OpKind(IntEnum):
+    """What a mount operation does. Box paths are absolute; the launcher makes missing parents with mode 0755."""
+
+    DIR = 1
+    """Make a directory (an existing one is kept)."""
+    LINK = 2
+    """Make a symbolic link at box_path that holds `source`, verbatim."""
+    FILE = 3
+    """Make a regular file at box_path with the bytes of `data`."""
+    BIND = 4
+    """Bind the host's `source` (fully resolved) at box_path, with all mounts beneath it."""
+    OWN = 5
+    """Make the directory at box_path a writable mount of its own; the box's root becomes read-only."""
+    PROC = 6
+    """Mount a new procfs at box_path."""
+    PTS = 7
+    """Mount a new devpts instance at box_path."""
+    SEAL = 8
+    """Make what is at box_path, and all mounts beneath it, read-only."""
+    HIDE = 9
+    """Cover what is at box_path with an empty, read-only directory or file."""
+
+
+class OpFlag(IntFlag):
+    """How a BIND behaves. With none: read-only, no device nodes, no set-uid programs."""
+
+    WRITE = 1
+    """Writable, where the user may write."""
+    DEVICE = 2
+    """Device nodes work."""
+    NOEXEC = 4
+    """Nothing in it can be executed."""
+    DIRECTORY = 8
+    """The source must be a directory; without it, it must not be one."""
+
+
+class PlanFlag(IntFlag):
+    """Switches of the fixed phases."""
+
+    PRIVATE_NETWORK = 1
+    """A network namespace of the box's own, with only loopback."""
+    NESTED_NAMESPACES = 2
+    """The application may make user namespaces; without it a kernel limit of 0 is set."""
+    LANDLOCK_SCOPE = 4
+    """A Landlock domain closes abstract sockets and signals to the outside (ABI 6)."""
+    DIE_WITH_PARENT = 8
+    """The box ends when the process that started the launcher ends."""
+    DOCUMENTS_READ = 16
+    """Argument words that name host files are handed in, read-only."""
+    DOCUMENTS_WRITE = 32
+    """... and writable (implies DOCUMENTS_READ)."""
+    BY_DIRECTORY = 64
+    """Valid for one working directory only; cached under a name that holds it."""
+    LINGER = 128
+    """The box lives until its last process ends, not its first."""
+
+
+class StampKind(IntEnum):
+    """A fact that shaped the plan; the launcher refuses the plan as stale when it no longer holds."""
+
+    ENV = 1
+    """Environment variable `name` has exactly `value`."""
+    ENV_ABSENT = 2
+    FILE = 3
+    """lstat(name) has the same device, inode, size, mode, mtime and ctime."""
+    TYPE = 4
+    """lstat(name) has the same file type (sockets and device nodes, which are made anew)."""
+    ABSENT = 5
+    """name doesn't exist (ENOENT or ENOTDIR)."""
+    KERNEL = 6
+    """uname's release is `name`."""
+    DIRECTORY = 7
+    """The working directory is `name`."""
+
+
+class EnvKind(IntEnum):
+    """An entry of the environment inside. Whatever isn't named doesn't get in."""
+
+    SET = 1
+    PASS = 2
+    """The value that the launcher's caller has, if any."""
+    PASS_PREFIX = 3
+    """Every variable of the caller's whose name starts so ("LC_")."""
+
+
+class Op(Record):
+    """One mount operation. `mode` is the permission bits of DIR and FILE."""
+
+    kind: OpKind
+    box_path: BoxPath
+    source: HostPath | str = ""
+    data: bytes = b""
+    mode: int = 0
+    flags: OpFlag = OpFlag(0)
+    origin: Origin = BUILT_IN
+
+
+class Stamp(Record):
+    """See `StampKind`. Times are in nanoseconds."""
+
+    kind: StampKind
+    name: str
+    value: str = ""
+    device: int = 0
+    inode: int = 0
+    size: int = 0
+    mode: int = 0
+    mtime_ns: int = 0
+    ctime_ns: int = 0
+
+
+class EnvEntry(Record):
+    """See `EnvKind`."""
+
+    kind: EnvKind
+    name: str
+    value: str = ""
+
+
+class Plan(Record):
+    """All that the launcher needs to know; `request` is the words that it answers (the cache key in full)."""
+
+    app: str
+    request: tuple[str, ...]
+    uid: int
+    gid: int
+    hostname: str
+    command: tuple[str, ...]
+    """Words before the user's own; may be empty for `sandbox run`."""
+    notice: str
+    """One line printed to stderr at each start, or empty."""
+    home: BoxPath
+    """Where the box starts when the caller's directory isn't in it."""
+    flags: PlanFlag
+    keep_fds: tuple[int, ...]
+    ops: tuple[Op, ...]
+    environment: tuple[EnvEntry, ...]
+    stamps: tuple[Stamp, ...]
+    program: bytes
+    """The seccomp filter: an array of struct sock_filter, native byte order."""

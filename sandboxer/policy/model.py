@@ -1,0 +1,190 @@
+"""
+The policy as data: every table and key that a policy file may hold, with its default and its meaning.
+
+What comes in: nothing. What goes out: types that `parse` fills, `schema` turns into the JSON Schema, and `reference`
+turns into policies/README.md. A key's description is its docstring here, once: `Annotated[..., Meta(description=...)]`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from sandboxer.words import Record
+
+Wanted = bool | Literal["if-present"]
+"""true: an error when the session has none; "if-present": granted where there is one; false: not granted."""
+
+
+class Files(Record, rename="kebab"):
+    """Which of the user's files the application sees."""
+
+    home: Annotated[
+        Literal["private", "ephemeral", "host"],
+        Meta(
+            description=(
+                "The home directory. `private`: one of its own, kept between runs; `ephemeral`: an empty one, "
+                "thrown away at the end; `host`: the real one, read-only (open parts of it with `write`)."
+            )
+        ),
+    ] = "ephemeral"
+    read: Annotated[tuple[str, ...], Meta(description="Files and directories that can be read.")] = ()
+    write: Annotated[
+        tuple[str, ...], Meta(description="Files and directories that can be read, changed and deleted.")
+    ] = ()
+    hide: Annotated[
+        tuple[str, ...], Meta(description="Covered by something empty, also inside what is granted.")
+    ] = ()
+    system: Annotated[
+        tuple[str, ...],
+        Meta(description="Parts of /etc, /opt, /var and the like that belong to the system, read-only."),
+    ] = ()
+    documents: Annotated[
+        Literal["none", "read", "write"],
+        Meta(description="What may be done with files that the user names on the command line."),
+    ] = "read"
+    working_directory: Annotated[
+        Literal["none", "read", "write"],
+        Meta(description="What may be done with the directory that the application is started in."),
+    ] = "none"
+
+
+class Display(Record, rename="kebab"):
+    """Whether the application can show windows, and through what."""
+
+    wayland: Annotated[Wanted, Meta(description="The Wayland compositor's socket.")] = False
+    x11: Annotated[
+        bool | Literal["fallback"],
+        Meta(
+            description=(
+                "The X server's socket, with this display's cookie alone. `fallback`: only where there is no Wayland. "
+                "X clients can watch and control one another: see the threat model."
+            )
+        ),
+    ] = False
+
+
+class Sound(Record, rename="kebab"):
+    """Whether the application can play sound, and listen."""
+
+    playback: Annotated[Wanted, Meta(description="Play sound, through PulseAudio or PipeWire.")] = False
+    record: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Listen to the microphone. A sound server's socket gives both, so `playback` without `record` "
+                "is refused until they can be told apart."
+            )
+        ),
+    ] = False
+
+
+class Devices(Record, rename="kebab"):
+    """Which device nodes exist, besides null, zero, full, random, urandom, tty and the private pts."""
+
+    gpu: Annotated[
+        bool | Literal["if-present", "full"],
+        Meta(
+            description=(
+                "Hardware rendering: render nodes (NVIDIA's own ones too) and what describes them in /sys. "
+                "`full`: card nodes too, which can also set modes."
+            )
+        ),
+    ] = False
+
+
+class Look(Record, rename="kebab"):
+    """Whether the application looks as it does outside."""
+
+    fonts: Annotated[bool, Meta(description="The user's fonts and font settings, read-only.")] = False
+    themes: Annotated[
+        bool, Meta(description="Icon and cursor themes, GTK and Qt settings, read-only.")
+    ] = False
+    locale: Annotated[bool, Meta(description="Language, formats and time zone.")] = True
+
+
+class Network(Record, rename="kebab"):
+    """What the application can connect to."""
+
+    access: Annotated[
+        Literal["none", "host"],
+        Meta(description="`none`: a network of its own with nothing in it; `host`: all that the user can reach."),
+    ] = "none"
+
+
+class Environment(Record, rename="kebab"):
+    """Which environment variables get in. What isn't named by a grant or here doesn't."""
+
+    keep: Annotated[
+        tuple[str, ...],
+        Meta(description="Names to take from outside; a trailing `*` takes all that start so."),
+    ] = ()
+    set: Annotated[dict[str, str], Meta(description="Variables with fixed values.")] = {}
+
+
+class Syscalls(Record, rename="kebab"):
+    """Which system calls are refused. Groups are files in policies/deny/."""
+
+    deny: Annotated[
+        tuple[str, ...], Meta(description="System calls, or groups as `@name`, that are refused.")
+    ] = ()
+    allow: Annotated[
+        tuple[str, ...], Meta(description="System calls, or groups, that are taken off the deny list.")
+    ] = ()
+    foreign: Annotated[
+        tuple[Literal["i386", "x32"], ...],
+        Meta(description="Other ABIs of this processor that may be used; the same deny list holds for them."),
+    ] = ()
+
+
+class Advanced(Record, rename="kebab"):
+    """Switches that weaken the box. `explain` lists them first."""
+
+    nested: Annotated[
+        bool,
+        Meta(description="The application may make user namespaces for a sandbox of its own (browsers do)."),
+    ] = False
+    let_application_change_what_runs_outside: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Permit `write` grants over shell start-up files, autostart, user units, .desktop files, policies "
+                "or plans: with them the application can run anything, outside, as you."
+            )
+        ),
+    ] = False
+
+
+class Policy(Record, rename="kebab"):
+    """One application's policy, or a set that policies extend."""
+
+    summary: Annotated[str, Meta(description="What it is, in a few words.")] = ""
+    extends: Annotated[
+        tuple[str, ...], Meta(description="Sets whose grants come first; see policies/sets/.")
+    ] = ()
+    command: Annotated[
+        tuple[str, ...],
+        Meta(description="Programs to start, the first that is installed; the policy's own name unless said."),
+    ] = ()
+    arguments: Annotated[
+        tuple[str, ...], Meta(description="Words that go before the user's own.")
+    ] = ()
+    lingers: Annotated[
+        bool,
+        Meta(
+            description=(
+                "The program goes on in the background after its first process ends; the box lives as long. "
+                "Otherwise everything in the box ends with the first process."
+            )
+        ),
+    ] = False
+    files: Files = Files()
+    display: Display = Display()
+    sound: Sound = Sound()
+    devices: Devices = Devices()
+    look: Look = Look()
+    network: Network = Network()
+    environment: Environment = Environment()
+    syscalls: Syscalls = Syscalls()
+    advanced: Advanced = Advanced()

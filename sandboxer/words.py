@@ -1,0 +1,44 @@
+"""
+Words that all rooms share: the record base, origins, the two kinds of path.
+
+Records are msgspec structs, not dataclasses: a compile is mostly imports, and the standard
+library's dataclasses cost 14 ms of them where msgspec is already loaded to validate policies.
+This is the only module that imports msgspec for its struct; `policy` imports it to convert.
+"""
+
+from __future__ import annotations
+
+from typing import NewType, dataclass_transform
+
+import msgspec
+
+HostPath = NewType("HostPath", str)
+"""An absolute path outside the box, with every symbolic link resolved."""
+
+BoxPath = NewType("BoxPath", str)
+"""An absolute path inside the box, normalised, with no symbolic link among its parents."""
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all data that passes between rooms: immutable, compared by value."""
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """
+    The line that asked for something.
+
+    `file` is the policy file as the user would open it (shipped ones relative: "apps/firefox.toml"), "command line",
+    or "built in"; `line` is 1-based, 0 where there is none; `key` is the dotted key ("files.read").
+    """
+
+    file: str
+    line: int = 0
+    key: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place} {self.key}".rstrip()
+
+
+BUILT_IN = Origin("built in")
