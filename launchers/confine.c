@@ -15,11 +15,21 @@
 #include "fail.h"
 #include "sys.h"
 
-/* From linux/landlock.h of a kernel with ABI 6; older headers lack the last field. */
+/* From linux/landlock.h, as of ABI 6; installed headers may be older than the kernel. */
 struct landlock_attributes {
     uint64_t handled_access_fs, handled_access_net, scoped;
 };
-enum { LANDLOCK_SCOPES = 1 << 0 /* abstract unix sockets */ | 1 << 1 /* signals */ };
+struct landlock_beneath {
+    uint64_t allowed_access;
+    int32_t parent_fd;
+} __attribute__((packed));
+enum {
+    LANDLOCK_BENEATH = 1,
+    LANDLOCK_WRITE_FILE = 1 << 1,
+    LANDLOCK_TRUNCATE = 1 << 14,
+    LANDLOCK_CHANGES = LANDLOCK_WRITE_FILE | 0x7ff0, /* remove, make, refer, truncate: all that isn't reading */
+    LANDLOCK_SCOPES = 1 << 0 /* abstract unix sockets */ | 1 << 1 /* signals */,
+};
 
 static void require(long result, const char *what)
 {
@@ -48,13 +58,44 @@ static void drop_capabilities(void)
     require(syscall(SYS_capset, &header, none), "cannot drop the capabilities");
 }
 
-/* Closes abstract sockets, and signals to process groups, that reach out of the box. */
-static void enter_landlock_scope(void)
+static long permit(int ruleset, int fd, uint64_t access)
 {
-    struct landlock_attributes attributes = {.scoped = LANDLOCK_SCOPES};
+    struct landlock_beneath rule = {.allowed_access = access, .parent_fd = fd};
+
+    return syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_BENEATH, &rule, 0);
+}
+
+/* A descriptor that was handed over for writing may be opened again by its /proc name (/dev/stdout); one for reading
+ * may not be turned into one for writing that way. Pipes and sockets (EBADFD) lie outside Landlock's rules. */
+static void permit_descriptor(int ruleset, int fd)
+{
+    int mode = fcntl(fd, F_GETFL);
+
+    require(mode, "cannot look at a descriptor that is handed over");
+    if ((mode & O_ACCMODE) != O_RDONLY && permit(ruleset, fd, LANDLOCK_WRITE_FILE | LANDLOCK_TRUNCATE) != 0 &&
+        errno != EBADFD)
+        require(-1, "cannot permit a descriptor that is handed over");
+}
+
+/* What isn't mounted in the box can't be changed, abstract sockets and signals don't reach out of it. */
+static void enter_landlock(const struct plan_header *header)
+{
+    struct landlock_attributes attributes = {
+        .handled_access_fs = (header->flags & SBX_PLAN_LANDLOCK_WRITE) ? LANDLOCK_CHANGES : 0,
+        .scoped = (header->flags & SBX_PLAN_LANDLOCK_SCOPE) ? LANDLOCK_SCOPES : 0,
+    };
     CLEANUP_FD int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof attributes, 0);
 
     require(ruleset, "cannot make a Landlock ruleset");
+    if (attributes.handled_access_fs) {
+        CLEANUP_FD int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        require(root, "cannot open the box's root");
+        require(permit(ruleset, root, LANDLOCK_CHANGES), "cannot permit changes in the box");
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+            permit_descriptor(ruleset, fd);
+        for (uint32_t i = 0; i < header->keep_fd_count; i++)
+            permit_descriptor(ruleset, (int)header->keep_fds[i]);
+    }
     require(syscall(SYS_landlock_restrict_self, ruleset, 0), "cannot enter the Landlock domain");
 }
 
@@ -66,8 +107,8 @@ void confine(const struct plan *plan)
     require(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL, 0, 0, 0), "cannot make the box's session keyring");
     drop_capabilities();
     require(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "cannot set no_new_privs");
-    if (plan->header->flags & SBX_PLAN_LANDLOCK_SCOPE)
-        enter_landlock_scope();
+    if (plan->header->flags & (SBX_PLAN_LANDLOCK_SCOPE | SBX_PLAN_LANDLOCK_WRITE))
+        enter_landlock(plan->header);
     /* This process outlives the application's start and knows the plan: keep the box from reading it. */
     require(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "cannot make the box's first process undumpable");
     require(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program), "cannot load the system-call filter");

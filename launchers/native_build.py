@@ -1,8 +1,8 @@
 """
 Writes the C source of `sandboxer._native`: `python native_build.py OUT.c`, called by CMakeLists.txt.
 
-What comes in: plan.h and ops.h beside this file. What goes out: one C file that gives Python the decoder that those
-headers declare. The declarations are taken from the headers themselves, so nothing is declared twice.
+What comes in: plan.h and ops.h beside this file. What goes out: one C file that gives Python the decoder that
+those headers declare. The declarations are taken from the headers themselves, so nothing is declared twice.
 It compiles nothing.
 """
 

@@ -80,6 +80,8 @@ class PlanFlag(IntFlag):
     """Valid for one working directory only; cached under a name that holds it."""
     LINGER = 128
     """The box lives until its last process ends, not its first."""
+    LANDLOCK_WRITE = 256
+    """A Landlock domain denies changing anything that isn't mounted in the box, descriptors or not (ABI 3)."""
 
 
 class StampKind(IntEnum):
