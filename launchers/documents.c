@@ -6,7 +6,11 @@
  * A word is a document when it doesn't begin with "-" and names a regular file outside. When the box shows that very
  * file (same device and inode) at the same path, the word is left alone; when it shows it at its real path, the word
  * becomes that path; else the file is bound at /run/documents/N/NAME and the word becomes that.
+ *
+ * Symbolic links on the way are followed, but for those in a directory that the box may write to: the application
+ * could have put such a link there, to a file that the user never meant. Those words are left alone.
  */
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +19,8 @@
 #include "sys.h"
 
 static const char origin[] = "command line";
+
+enum { LINKS_MAX = 40 }; /* as the kernel */
 
 /* Places for words that are rewritten; used only where a word changes. */
 static char rewritten[DOCUMENTS_MAX][SBX_PATH_SIZE_MAX];
@@ -51,6 +57,65 @@ static int join(char out[SBX_PATH_SIZE_MAX], const char *directory, const char *
     return length > 0 && length < SBX_PATH_SIZE_MAX ? 0 : -1;
 }
 
+/* Does the directory lie in what the plan lets the application change? */
+static int box_may_write(const struct plan *plan, int directory)
+{
+    char path[SBX_PATH_SIZE_MAX];
+
+    if (path_of(directory, path) <= 0)
+        return 1;
+    for (uint32_t i = 0; i < plan->header->ops.count; i++) {
+        const char *source = plan_string(plan, plan->ops[i].source);
+        size_t length = strlen(source);
+
+        if (plan->ops[i].kind == SBX_OP_BIND && (plan->ops[i].flags & SBX_OPF_WRITE) &&
+            strncmp(path, source, length) == 0 && (path[length] == '/' || path[length] == '\0'))
+            return 1;
+    }
+    return 0;
+}
+
+/* Open what a word names, one component at a time, so that each link can be judged before it is followed. */
+static int open_named(const struct plan *plan, const char *word)
+{
+    char rest[SBX_PATH_SIZE_MAX], target[SBX_PATH_SIZE_MAX], name[NAME_MAX + 1];
+    int here = open(word[0] == '/' ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC), links = 0;
+
+    if (strlen(word) >= sizeof rest) {
+        sys_cleanup_fd(&here);
+        return -1;
+    }
+    memcpy(rest, word, strlen(word) + 1);
+    while (here >= 0 && rest[strspn(rest, "/")] != '\0') {
+        const char *part = rest + strspn(rest, "/");
+        size_t length = strcspn(part, "/");
+        struct stat found;
+        int next = -1;
+
+        if (length <= NAME_MAX) {
+            memcpy(name, part, length);
+            name[length] = '\0';
+            memmove(rest, part + length, strlen(part + length) + 1);
+            next = openat(here, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        }
+        if (next >= 0 && fstat(next, &found) == 0 && S_ISLNK(found.st_mode)) {
+            ssize_t size = readlinkat(next, "", target, sizeof target);
+            sys_cleanup_fd(&next);
+            next = -1;
+            if (size > 0 && ++links <= LINKS_MAX && (size_t)size + strlen(rest) < sizeof rest &&
+                !box_may_write(plan, here)) {
+                memmove(rest + size, rest, strlen(rest) + 1);
+                memcpy(rest, target, (size_t)size);
+                next = target[0] == '/' ? open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)
+                                        : fcntl(here, F_DUPFD_CLOEXEC, 0);
+            }
+        }
+        sys_cleanup_fd(&here);
+        here = next;
+    }
+    return here;
+}
+
 static char *bind_document(const struct root *root, const struct call *call, int file, const char *word, unsigned index)
 {
     char *path = rewritten[index];
@@ -65,21 +130,26 @@ static char *bind_document(const struct root *root, const struct call *call, int
 }
 
 /* What the word must be inside for the application to find the file, binding it where it isn't shown. */
-static char *document_word(const struct root *root, const struct call *call, char *word, int file,
-                           const struct stat *meant, unsigned index)
+static char *document_word(const struct root *root, const struct call *call, char *word, int file, unsigned *used)
 {
     static char path[SBX_PATH_SIZE_MAX];
-    int stays = call->directory[0] && shown_at(root, call->directory, &call->directory_stat);
+    struct stat meant;
 
-    if (word[0] == '/' && shown_at(root, word, meant))
+    if (fstat(file, &meant) != 0 || !S_ISREG(meant.st_mode))
         return word;
-    if (word[0] != '/' && stays && join(path, call->directory, word) == 0 && shown_at(root, path, meant))
+    if (word[0] == '/' && shown_at(root, word, &meant))
         return word;
-    if (path_of(file, path) > 0 && path[0] == '/' && shown_at(root, path, meant)) {
-        memcpy(rewritten[index], path, strlen(path) + 1);
-        return rewritten[index];
-    }
-    return bind_document(root, call, file, word, index);
+    if (word[0] != '/' && call->directory[0] && shown_at(root, call->directory, &call->directory_stat) &&
+        join(path, call->directory, word) == 0 && shown_at(root, path, &meant))
+        return word;
+    if (*used == DOCUMENTS_MAX)
+        fail((struct failure){.what = "cannot hand in so many documents at once",
+                              .subject = word,
+                              .origin = origin,
+                              .hint = "name at most 256 files, or grant their directory"});
+    if (path_of(file, path) > 0 && path[0] == '/' && shown_at(root, path, &meant))
+        return memcpy(rewritten[(*used)++], path, strlen(path) + 1);
+    return bind_document(root, call, file, word, (*used)++);
 }
 
 void bind_documents(const struct root *root, struct call *call)
@@ -89,21 +159,13 @@ void bind_documents(const struct root *root, struct call *call)
     if (!(call->plan->header->flags & SBX_PLAN_DOCUMENTS_READ))
         return;
     for (char **word = call->argv; *word; word++) {
-        struct stat found;
-
         /* The plan's own words are not the user's; a command without a slash is looked up in the box's PATH. */
         if ((size_t)(word - call->argv) < call->plan->header->command.count || **word == '-' || **word == '\0' ||
             (word == call->argv && !strchr(*word, '/')))
             continue;
-        CLEANUP_FD int file = open(*word, O_PATH | O_CLOEXEC);
-        if (file < 0 || fstat(file, &found) != 0 || !S_ISREG(found.st_mode))
-            continue;
-        if (used == DOCUMENTS_MAX)
-            fail((struct failure){.what = "cannot hand in so many documents at once",
-                                  .subject = *word,
-                                  .origin = origin,
-                                  .hint = "name at most 256 files, or grant their directory"});
-        *word = document_word(root, call, *word, file, &found, used++);
+        CLEANUP_FD int file = open_named(call->plan, *word);
+        if (file >= 0)
+            *word = document_word(root, call, *word, file, &used);
     }
 }
 

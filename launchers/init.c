@@ -3,9 +3,9 @@
  * The box's first process. It is confined like the application before it starts it, so that taking it over gains
  * nothing; it reaps what is orphaned, hands on the signals that the monitor sends, and ends the box by ending.
  */
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "box.h"
 #include "fail.h"
@@ -102,10 +102,29 @@ _Noreturn static void serve(pid_t application, int lingers)
         int signal = sigwaitinfo(&all, &info);
         if (signal < 0 && errno != EINTR)
             fail((struct failure){.what = "cannot wait for signals", .error = errno});
-        if (signal > 0 && signal != SIGCHLD && status < 0 && from_monitor(&info) && kill(application, signal) != 0 &&
+        /* Of a program that lingers, all that is left is meant. */
+        if (signal > 0 && signal != SIGCHLD && from_monitor(&info) && kill(status < 0 ? application : -1, signal) != 0 &&
             errno != ESRCH)
             fail((struct failure){.what = "cannot hand on a signal", .error = errno});
     }
+}
+
+/* Ctrl-C and the like that came while there was no application to receive them. */
+static void heed_terminal(void)
+{
+    static const struct timespec now = {0, 0};
+    siginfo_t info;
+    sigset_t terminal;
+
+    (void)sigemptyset(&terminal);
+    (void)sigaddset(&terminal, SIGINT);
+    (void)sigaddset(&terminal, SIGQUIT);
+    (void)sigaddset(&terminal, SIGHUP);
+    int signal = sigtimedwait(&terminal, &info, &now);
+    if (signal > 0 && info.si_code == SI_KERNEL)
+        _exit(EXIT_SIGNAL_BASE + signal);
+    if (signal < 0 && errno != EAGAIN && errno != EINTR)
+        fail((struct failure){.what = "cannot look for signals", .error = errno});
 }
 
 _Noreturn void run_init(const struct call *call, int ready, const sigset_t *caller_mask)
@@ -115,6 +134,7 @@ _Noreturn void run_init(const struct call *call, int ready, const sigset_t *call
         fail((struct failure){.what = "the launcher is gone", .error = errno});
     (void)close(ready);
 
+    heed_terminal();
     pid_t application = fork();
     if (application < 0)
         fail((struct failure){.what = "cannot start a process in the box", .error = errno});

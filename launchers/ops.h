@@ -96,6 +96,8 @@ enum sbx_env_kind {
 	SBX_ENV_PASS = 2,
 	/* Every variable of the caller's whose name starts so ("LC_"). */
 	SBX_ENV_PASS_PREFIX = 3,
+	/* A part of names ("TOKEN"): variables that have it, in capitals or not, never get in by PASS_PREFIX. */
+	SBX_ENV_KEEP_OUT = 4,
 };
 
 #endif

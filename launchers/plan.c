@@ -75,6 +75,11 @@ static int is_string(const struct plan *plan, uint32_t reference)
     return reference < plan->header->strings.count && (reference == 0 || plan->strings[reference - 1] == '\0');
 }
 
+static int is_text(const struct plan *plan, uint32_t reference)
+{
+    return is_string(plan, reference) && plan->strings[reference] != '\0';
+}
+
 static int check_sections(const unsigned char *image, uint64_t size, struct plan *plan, const char **why)
 {
     const struct plan_header *h = plan->header;
@@ -125,7 +130,7 @@ static int check_op(const struct plan *plan, const struct plan_op *op, const cha
         REQUIRE(path_is_normal(plan_string(plan, op->source)), "a source isn't absolute and normal");
         return 0;
     case SBX_OP_LINK:
-        REQUIRE(op->source != 0, "a link is empty");
+        REQUIRE(is_text(plan, op->source), "a link is empty");
         return 0;
     case SBX_OP_DIR:
     case SBX_OP_FILE:
@@ -146,7 +151,7 @@ static int check_env(const struct plan *plan, const struct plan_env *entry, cons
 {
     REQUIRE(is_string(plan, entry->name) && is_string(plan, entry->value) && entry->zero == 0,
             "a variable's string is out of bounds");
-    REQUIRE(entry->name != 0 && strchr(plan_string(plan, entry->name), '=') == NULL, "a variable's name is malformed");
+    REQUIRE(is_text(plan, entry->name) && strchr(plan_string(plan, entry->name), '=') == NULL, "a variable's name is malformed");
     REQUIRE(entry->kind == SBX_ENV_SET ||
                 ((entry->kind == SBX_ENV_PASS || entry->kind == SBX_ENV_PASS_PREFIX) && entry->value == 0),
             "a variable is of unknown kind");
@@ -155,7 +160,7 @@ static int check_env(const struct plan *plan, const struct plan_env *entry, cons
 
 static int check_stamp(const struct plan *plan, const struct plan_stamp *stamp, const char **why)
 {
-    REQUIRE(is_string(plan, stamp->name) && is_string(plan, stamp->value) && stamp->name != 0 && stamp->zero == 0,
+    REQUIRE(is_text(plan, stamp->name) && is_string(plan, stamp->value) && stamp->zero == 0,
             "a stamp's string is out of bounds");
     REQUIRE(stamp->kind >= SBX_STAMP_ENV && stamp->kind <= SBX_STAMP_DIRECTORY, "a stamp is of unknown kind");
     return 0;
@@ -179,8 +184,8 @@ static int check_header(const struct plan *plan, const char **why)
     REQUIRE(is_string(plan, h->app) && is_string(plan, h->hostname) && is_string(plan, h->notice) &&
                 is_string(plan, h->home),
             "a header string is out of bounds");
-    REQUIRE(h->app != 0 && strlen(plan_string(plan, h->app)) <= APP_NAME_MAX, "the application has no proper name");
-    REQUIRE(h->hostname != 0 && strlen(plan_string(plan, h->hostname)) <= HOSTNAME_MAX,
+    REQUIRE(is_text(plan, h->app) && strlen(plan_string(plan, h->app)) <= APP_NAME_MAX, "the application has no proper name");
+    REQUIRE(is_text(plan, h->hostname) && strlen(plan_string(plan, h->hostname)) <= HOSTNAME_MAX,
             "the host name is empty or too long");
     REQUIRE(path_is_normal(plan_string(plan, h->home)), "home isn't absolute and normal");
     REQUIRE(h->program.count > 0, "there is no system-call filter");
