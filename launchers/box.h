@@ -16,6 +16,7 @@ enum {
     ARENA_SIZE = 2 * 1024 * 1024 + 64 * 1024, /* the kernel's own limit for arguments and environment, and some */
     WORDS_MAX = 65536,
     DOCUMENTS_MAX = 256,
+    BOX_READY = 'R', /* the first byte that the box's first process reports; the second is the application's status */
 };
 
 /* What the caller of the launcher handed over, copied out of its own memory so that that can be wiped. */
@@ -45,23 +46,25 @@ void raise_loopback(const struct plan *plan);
 struct root {
     int host; /* O_PATH: the host's /, still reachable until leave_host() */
     int box;  /* O_PATH: the new root */
+    int parent; /* O_PATH: the directory in the box that was used last, -1 for none: operations come sorted */
+    char parent_path[SBX_PATH_SIZE_MAX];
 };
-struct root make_root(void);
-void run_mount_ops(const struct root *root, const struct plan *plan);
+void make_root(struct root *root);
+void run_mount_ops(struct root *root, const struct plan *plan);
 void leave_host(struct root *root);
 
 /* root.c, for documents.c: bind an O_PATH descriptor at box_path; flags are OpFlags. */
-void bind_descriptor(const struct root *root, int source, const char *box_path, unsigned flags, const char *origin);
+void bind_descriptor(struct root *root, int source, const char *box_path, unsigned flags, const char *origin);
 
 /* documents.c: hand in the files that the user named, and the terminal; rewrites words of argv in place. */
-void bind_documents(const struct root *root, struct call *call);
-void bind_terminal(const struct root *root);
+void bind_documents(struct root *root, struct call *call);
+void bind_terminal(struct root *root);
 void enter_directory(const struct call *call);
 
 /* confine.c: give up everything. After it, nothing but the filter's permitted calls is possible. */
 void confine(const struct plan *plan);
 
 /* init.c: the box's first process, which starts the application, reaps, forwards, and never returns. */
-_Noreturn void run_init(const struct call *call, int ready, const sigset_t *caller_mask);
+_Noreturn void run_init(const struct call *call, int reports, const sigset_t *caller_mask);
 
 #endif

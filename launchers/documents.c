@@ -116,7 +116,7 @@ static int open_named(const struct plan *plan, const char *word)
     return here;
 }
 
-static char *bind_document(const struct root *root, const struct call *call, int file, const char *word, unsigned index)
+static char *bind_document(struct root *root, const struct call *call, int file, const char *word, unsigned index)
 {
     char *path = rewritten[index];
     const char *name = strrchr(word, '/');
@@ -130,7 +130,7 @@ static char *bind_document(const struct root *root, const struct call *call, int
 }
 
 /* What the word must be inside for the application to find the file, binding it where it isn't shown. */
-static char *document_word(const struct root *root, const struct call *call, char *word, int file, unsigned *used)
+static char *document_word(struct root *root, const struct call *call, char *word, int file, unsigned *used)
 {
     static char path[SBX_PATH_SIZE_MAX];
     struct stat meant;
@@ -152,7 +152,7 @@ static char *document_word(const struct root *root, const struct call *call, cha
     return bind_document(root, call, file, word, (*used)++);
 }
 
-void bind_documents(const struct root *root, struct call *call)
+void bind_documents(struct root *root, struct call *call)
 {
     unsigned used = 0;
 
@@ -170,7 +170,7 @@ void bind_documents(const struct root *root, struct call *call)
 }
 
 /* ttyname() inside finds the terminal at /dev/console: the box's /dev/pts is another instance. */
-void bind_terminal(const struct root *root)
+void bind_terminal(struct root *root)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
         char path[SBX_PATH_SIZE_MAX];

@@ -83,7 +83,19 @@ static int from_monitor(const siginfo_t *info)
     return info->si_code == SI_QUEUE && info->si_pid == 0;
 }
 
-_Noreturn static void serve(pid_t application, int lingers)
+/* End the box: nothing else runs in it any more when the monitor learns the application's status. */
+_Noreturn static void finish(int status, int reports)
+{
+    unsigned char byte = (unsigned char)status;
+
+    if (kill(-1, SIGKILL) != 0 && errno != ESRCH)
+        fail((struct failure){.what = "cannot end the box", .error = errno});
+    while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
+        ;
+    _exit(write(reports, &byte, 1) == 1 ? status : EXIT_SANDBOX);
+}
+
+_Noreturn static void serve(pid_t application, int lingers, int reports)
 {
     sigset_t all;
     int status = -1;
@@ -91,14 +103,12 @@ _Noreturn static void serve(pid_t application, int lingers)
     (void)sigfillset(&all);
     for (;;) {
         siginfo_t info;
+        int is_empty = reap(application, &status) != 0;
 
-        if (reap(application, &status) != 0) {
-            if (errno != ECHILD || status < 0)
-                fail((struct failure){.what = "lost track of the application", .error = errno});
-            _exit(status);
-        }
-        if (status >= 0 && !lingers)
-            _exit(status);
+        if (is_empty && (errno != ECHILD || status < 0))
+            fail((struct failure){.what = "lost track of the application", .error = errno});
+        if (status >= 0 && (is_empty || !lingers))
+            finish(status, reports);
         int signal = sigwaitinfo(&all, &info);
         if (signal < 0 && errno != EINTR)
             fail((struct failure){.what = "cannot wait for signals", .error = errno});
@@ -127,15 +137,17 @@ static void heed_terminal(void)
         fail((struct failure){.what = "cannot look for signals", .error = errno});
 }
 
-_Noreturn void run_init(const struct call *call, int ready, const sigset_t *caller_mask)
+_Noreturn void run_init(const struct call *call, int reports, const sigset_t *caller_mask)
 {
-    /* From here the monitor takes this process's exit status for the application's. */
-    if (write(ready, "R", 1) != 1)
-        fail((struct failure){.what = "the launcher is gone", .error = errno});
-    (void)close(ready);
+    const struct plan_header *header = call->plan->header;
+    const char ready = BOX_READY;
 
+    /* From here the next byte that the monitor hears is the application's status. */
+    if (write(reports, &ready, 1) != 1)
+        fail((struct failure){.what = "the launcher is gone", .error = errno});
     heed_terminal();
-    pid_t application = fork();
+    /* Until it executes or ends, the application shares this process's memory, which needs no copy for so short. */
+    pid_t application = vfork();
     if (application < 0)
         fail((struct failure){.what = "cannot start a process in the box", .error = errno});
     if (application == 0)
@@ -143,7 +155,7 @@ _Noreturn void run_init(const struct call *call, int ready, const sigset_t *call
     /* The application alone decides when its input and output are closed. */
     (void)close(STDIN_FILENO);
     (void)close(STDOUT_FILENO);
-    for (uint32_t i = 0; i < call->plan->header->keep_fd_count; i++)
-        (void)close((int)call->plan->header->keep_fds[i]);
-    serve(application, (call->plan->header->flags & SBX_PLAN_LINGER) != 0);
+    for (uint32_t i = 0; i < header->keep_fd_count; i++)
+        (void)close((int)header->keep_fds[i]);
+    serve(application, (header->flags & SBX_PLAN_LINGER) != 0, reports);
 }

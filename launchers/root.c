@@ -16,8 +16,8 @@
 #include "fail.h"
 #include "sys.h"
 
-static const char cover_directory[] = "/.cover/directory";
-static const char cover_file[] = "/.cover/file";
+#define COVER_DIRECTORY "/.cover/directory"
+#define COVER_FILE "/.cover/file"
 
 static const char *hint_for(int error)
 {
@@ -26,6 +26,9 @@ static const char *hint_for(int error)
         return "a symbolic link was put in the way since the policy was read; look at it and remove it";
     case EROFS:
         return "make it outside the box first: there is nothing here to mount it on";
+    case EINVAL:
+    case ENOTDIR:
+        return "what is at this place is of another type, or a symbolic link that an application put there";
     case ENOSPC:
         return "there are too many mounts; see /proc/sys/fs/mount-max";
     default:
@@ -69,13 +72,20 @@ static int make_directories(const struct root *root, char *path, const char *ori
     return here;
 }
 
-/* The directory that is to hold box_path; *name is its last component. */
-static int open_parent(const struct root *root, const char *box_path, const char **name, const char *origin)
+static const char *last_component(const char *box_path)
+{
+    return strrchr(box_path, '/') + 1;
+}
+
+/* The directory that is to hold box_path, made when it is missing.
+ * The descriptor is the root's to keep: most operations have the parent of the one before. */
+static int open_parent(struct root *root, const char *box_path, const char *origin)
 {
     char path[SBX_PATH_SIZE_MAX];
-    size_t length = (size_t)(strrchr(box_path, '/') - box_path);
+    size_t length = (size_t)(last_component(box_path) - 1 - box_path);
 
-    *name = box_path + length + 1;
+    if (root->parent >= 0 && strncmp(root->parent_path, box_path, length) == 0 && root->parent_path[length] == '\0')
+        return root->parent;
     memcpy(path, box_path, length);
     path[length] = '\0';
     int parent = open_beneath(root->box, path, O_DIRECTORY);
@@ -83,40 +93,48 @@ static int open_parent(const struct root *root, const char *box_path, const char
         parent = make_directories(root, path, origin);
     if (parent < 0)
         fail_at("cannot open a directory in the box", path, origin);
+    sys_cleanup_fd(&root->parent);
+    root->parent = parent;
+    memcpy(root->parent_path, path, length + 1);
     return parent;
 }
 
-/* The file or directory at box_path, made when it is missing, as an O_PATH descriptor to mount on. */
-static int open_target(const struct root *root, const char *box_path, mode_t type, mode_t mode, const char *origin)
+/* Make the file or directory at box_path, unless something is there. */
+static void make_place(struct root *root, const char *box_path, mode_t type, mode_t mode, const char *origin)
 {
-    const char *name;
-    CLEANUP_FD int parent = open_parent(root, box_path, &name, origin);
+    int parent = open_parent(root, box_path, origin);
+    const char *name = last_component(box_path);
 
-    if (type == S_IFDIR) {
-        if (mkdirat(parent, name, mode) != 0 && errno != EEXIST)
-            fail_at("cannot make a directory in the box", box_path, origin);
-    } else if (mknodat(parent, name, S_IFREG | mode, 0) != 0 && errno != EEXIST)
-        fail_at("cannot make a file in the box", box_path, origin);
-    int target = open_beneath(parent, name, type == S_IFDIR ? O_DIRECTORY : 0);
-    if (target < 0)
-        fail_at("cannot open a place in the box", box_path, origin);
-    return target;
+    if ((type == S_IFDIR ? mkdirat(parent, name, mode) : mknodat(parent, name, S_IFREG | mode, 0)) != 0 &&
+        errno != EEXIST)
+        fail_at("cannot make a place in the box", box_path, origin);
 }
 
 /* What is already at box_path. */
-static int open_existing(const struct root *root, const char *box_path, const char *origin)
+static int open_place(struct root *root, const char *box_path, const char *origin)
 {
-    int place = open_beneath(root->box, box_path, 0);
+    int parent = open_parent(root, box_path, origin);
+    int place = open_beneath(parent, last_component(box_path), 0);
 
     if (place < 0)
         fail_at("cannot open a place in the box", box_path, origin);
     return place;
 }
 
-static void attach(int tree, int target, const char *box_path, const char *origin)
+/* Mount the detached `tree` at box_path; a link there is not followed, and can't hold a directory. */
+static void attach(struct root *root, int tree, const char *box_path, const char *origin)
 {
-    if (sys_move_mount(tree, target) != 0)
+    size_t length = strlen(box_path);
+    int parent = open_parent(root, box_path, origin);
+
+    if (sys_move_mount(tree, parent, last_component(box_path)) != 0)
         fail_at("cannot mount in the box", box_path, origin);
+    /* A directory that was opened before, here or beneath, is now covered. */
+    if (strncmp(root->parent_path, box_path, length) == 0 &&
+        (root->parent_path[length] == '/' || root->parent_path[length] == '\0')) {
+        sys_cleanup_fd(&root->parent);
+        root->parent = -1;
+    }
 }
 
 /* A detached copy of the mount at `source`, with `attributes` set on all of it, cut off from mount propagation. */
@@ -130,49 +148,44 @@ static int clone_mount(int source, unsigned recursive, uint64_t attributes, cons
     return tree;
 }
 
-void bind_descriptor(const struct root *root, int source, const char *box_path, unsigned flags, const char *origin)
+void bind_descriptor(struct root *root, int source, const char *box_path, unsigned flags, const char *origin)
 {
     uint64_t attributes = MOUNT_ATTR_NOSUID | ((flags & SBX_OPF_DEVICE) ? 0 : MOUNT_ATTR_NODEV) |
                           ((flags & SBX_OPF_WRITE) ? 0 : MOUNT_ATTR_RDONLY) |
                           ((flags & SBX_OPF_NOEXEC) ? MOUNT_ATTR_NOEXEC : 0);
-    mode_t type = (flags & SBX_OPF_DIRECTORY) ? S_IFDIR : S_IFREG;
     CLEANUP_FD int tree = clone_mount(source, AT_RECURSIVE, attributes, box_path, origin);
-    CLEANUP_FD int target = open_target(root, box_path, type, type == S_IFDIR ? 0755 : 0444, origin);
 
-    attach(tree, target, box_path, origin);
+    if (flags & SBX_OPF_DIRECTORY)
+        make_place(root, box_path, S_IFDIR, 0755, origin);
+    else
+        make_place(root, box_path, S_IFREG, 0444, origin);
+    attach(root, tree, box_path, origin);
 }
 
-static void bind_host_path(const struct root *root, const char *path, const char *box_path, unsigned flags,
+static void bind_host_path(struct root *root, const char *path, const char *box_path, unsigned flags,
                            const char *origin)
 {
-    struct stat found;
-    CLEANUP_FD int source = open_beneath(root->host, path, 0);
+    CLEANUP_FD int source = open_beneath(root->host, path, (flags & SBX_OPF_DIRECTORY) ? O_DIRECTORY : 0);
 
-    if (source < 0 || fstat(source, &found) != 0)
+    if (source < 0)
         fail_at("cannot open what the policy grants", path, origin);
-    if (S_ISDIR(found.st_mode) != ((flags & SBX_OPF_DIRECTORY) != 0)) {
-        errno = S_ISDIR(found.st_mode) ? EISDIR : ENOTDIR;
-        fail_at("what the policy grants has changed its type", path, origin);
-    }
     bind_descriptor(root, source, box_path, flags, origin);
 }
 
-static void make_link(const struct root *root, const char *content, const char *box_path, const char *origin)
+static void make_link(struct root *root, const char *content, const char *box_path, const char *origin)
 {
-    const char *name;
-    CLEANUP_FD int parent = open_parent(root, box_path, &name, origin);
+    int parent = open_parent(root, box_path, origin);
 
-    if (symlinkat(content, parent, name) != 0)
+    if (symlinkat(content, parent, last_component(box_path)) != 0)
         fail_at("cannot make a symbolic link in the box", box_path, origin);
 }
 
-static void make_file(const struct root *root, const unsigned char *data, uint32_t size, mode_t mode,
-                      const char *box_path, const char *origin)
+static void make_file(struct root *root, const unsigned char *data, uint32_t size, mode_t mode, const char *box_path,
+                      const char *origin)
 {
-    const char *name;
-    CLEANUP_FD int parent = open_parent(root, box_path, &name, origin);
-    CLEANUP_FD int file =
-        sys_openat2(parent, name, O_CREAT | O_EXCL | O_WRONLY, mode, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+    int parent = open_parent(root, box_path, origin);
+    CLEANUP_FD int file = sys_openat2(parent, last_component(box_path), O_CREAT | O_EXCL | O_WRONLY, mode,
+                                      RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
 
     if (file < 0)
         fail_at("cannot make a file in the box", box_path, origin);
@@ -184,41 +197,44 @@ static void make_file(const struct root *root, const unsigned char *data, uint32
     }
 }
 
-static void make_directory(const struct root *root, mode_t mode, const char *box_path, const char *origin)
+static void own_directory(struct root *root, mode_t mode, const char *box_path, const char *origin)
 {
-    CLEANUP_FD int target = open_target(root, box_path, S_IFDIR, mode, origin);
+    make_place(root, box_path, S_IFDIR, mode, origin);
+    CLEANUP_FD int place = open_place(root, box_path, origin);
+    CLEANUP_FD int tree = clone_mount(place, 0, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, box_path, origin);
 
-    (void)target;
+    attach(root, tree, box_path, origin);
 }
 
-static void own_directory(const struct root *root, mode_t mode, const char *box_path, const char *origin)
+static void seal(struct root *root, const char *box_path, const char *origin)
 {
-    CLEANUP_FD int target = open_target(root, box_path, S_IFDIR, mode, origin);
-    CLEANUP_FD int tree = clone_mount(target, 0, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, box_path, origin);
-
-    attach(tree, target, box_path, origin);
-}
-
-static void seal(const struct root *root, const char *box_path, const char *origin)
-{
-    CLEANUP_FD int place = open_existing(root, box_path, origin);
+    CLEANUP_FD int place = open_place(root, box_path, origin);
     CLEANUP_FD int tree = clone_mount(place, AT_RECURSIVE, MOUNT_ATTR_RDONLY, box_path, origin);
 
-    attach(tree, place, box_path, origin);
+    attach(root, tree, box_path, origin);
 }
 
-static void hide(const struct root *root, const char *box_path, const char *origin)
+/* An empty, read-only thing of the type that `covered` has. */
+static int open_cover(const struct root *root, int covered, const char *box_path, const char *origin)
 {
     struct stat found;
-    CLEANUP_FD int place = open_existing(root, box_path, origin);
 
-    if (fstat(place, &found) != 0)
+    if (fstat(covered, &found) != 0)
         fail_at("cannot look at a place in the box", box_path, origin);
-    CLEANUP_FD int empty = S_ISDIR(found.st_mode) ? open_target(root, cover_directory, S_IFDIR, 0555, origin)
-                                                  : open_target(root, cover_file, S_IFREG, 0444, origin);
+    int cover = open_beneath(root->box, S_ISDIR(found.st_mode) ? COVER_DIRECTORY : COVER_FILE, 0);
+    if (cover < 0)
+        fail_at("cannot open an empty cover", box_path, origin);
+    return cover;
+}
+
+static void hide(struct root *root, const char *box_path, const char *origin)
+{
+    CLEANUP_FD int place = open_place(root, box_path, origin);
+    CLEANUP_FD int cover = open_cover(root, place, box_path, origin);
     CLEANUP_FD int tree =
-        clone_mount(empty, 0, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, box_path, origin);
-    attach(tree, place, box_path, origin);
+        clone_mount(cover, 0, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, box_path, origin);
+
+    attach(root, tree, box_path, origin);
 }
 
 struct option {
@@ -249,30 +265,38 @@ static int new_mount(const char *type, const struct option *options, unsigned at
     return mount;
 }
 
-static void mount_new(const struct root *root, const char *type, const struct option *options, unsigned attributes,
+static void mount_new(struct root *root, const char *type, const struct option *options, unsigned attributes,
                       const char *box_path, const char *origin)
 {
-    CLEANUP_FD int target = open_target(root, box_path, S_IFDIR, 0755, origin);
     CLEANUP_FD int tree = new_mount(type, options, attributes, origin);
 
-    attach(tree, target, box_path, origin);
+    make_place(root, box_path, S_IFDIR, 0755, origin);
+    attach(root, tree, box_path, origin);
 }
 
-struct root make_root(void)
+void make_root(struct root *root)
 {
     static const struct option options[] = {{"mode", "0755"}, {NULL, NULL}};
-    struct root root = {.host = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)};
 
-    if (root.host < 0)
+    root->parent = -1;
+    root->host = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (root->host < 0)
         fail_at("cannot open the host's root", "/", NULL);
-    root.box = new_mount("tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, NULL);
+    root->box = new_mount("tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, NULL);
     /* A mount must be attached before others can be mounted on it. It covers /, where this process already stands
-     * beneath, so that lookups from root.host still meet the host's files. */
-    attach(root.box, root.host, "/", NULL);
-    return root;
+     * beneath, so that lookups from root->host still meet the host's files. */
+    if (sys_move_mount(root->box, root->host, "") != 0)
+        fail_at("cannot attach the box's root", "/", NULL);
 }
 
-static void run_mount_op(const struct root *root, const struct plan *plan, const struct plan_op *op)
+/* What HIDE covers with: one empty directory, one empty file. */
+static void make_covers(struct root *root)
+{
+    make_place(root, COVER_DIRECTORY, S_IFDIR, 0555, NULL);
+    make_place(root, COVER_FILE, S_IFREG, 0444, NULL);
+}
+
+static void run_mount_op(struct root *root, const struct plan *plan, const struct plan_op *op)
 {
     static const struct option pts_options[] = {{"ptmxmode", "0666"}, {"mode", "0620"}, {NULL, NULL}};
     const char *box_path = plan_string(plan, op->box_path), *origin = plan_string(plan, op->origin);
@@ -280,7 +304,7 @@ static void run_mount_op(const struct root *root, const struct plan *plan, const
 
     switch ((enum sbx_op_kind)op->kind) {
     case SBX_OP_DIR:
-        make_directory(root, op->mode, box_path, origin);
+        make_place(root, box_path, S_IFDIR, op->mode, origin);
         return;
     case SBX_OP_LINK:
         make_link(root, source, box_path, origin);
@@ -309,8 +333,9 @@ static void run_mount_op(const struct root *root, const struct plan *plan, const
     }
 }
 
-void run_mount_ops(const struct root *root, const struct plan *plan)
+void run_mount_ops(struct root *root, const struct plan *plan)
 {
+    make_covers(root);
     for (uint32_t i = 0; i < plan->header->ops.count; i++)
         run_mount_op(root, plan, &plan->ops[i]);
 }
@@ -326,7 +351,8 @@ void leave_host(struct root *root)
         fail_at("cannot leave the host's root", "/", NULL);
     if (chdir("/") != 0)
         fail_at("cannot enter the box's root", "/", NULL);
-    (void)close(root->host);
-    (void)close(root->box);
-    root->host = root->box = -1;
+    sys_cleanup_fd(&root->parent);
+    sys_cleanup_fd(&root->host);
+    sys_cleanup_fd(&root->box);
+    root->parent = root->host = root->box = -1;
 }

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 
 #include "box.h"
@@ -34,9 +35,9 @@ static const char *clone_hint(int error)
 }
 
 /* End with the monitor. The second look covers a monitor that had ended before the first line took effect. */
-static void end_with_monitor(int ready)
+static void end_with_monitor(int reports)
 {
-    struct pollfd pipe = {.fd = ready, .events = 0};
+    struct pollfd pipe = {.fd = reports, .events = 0};
 
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
         fail((struct failure){.what = "cannot tie the box to the launcher", .error = errno});
@@ -52,17 +53,18 @@ static void end_with_caller(pid_t caller)
         fail((struct failure){.what = "the caller is gone"});
 }
 
-_Noreturn static void run_in_box(struct call *call, int ready, const sigset_t *caller_mask)
+_Noreturn static void run_in_box(struct call *call, int reports, const sigset_t *caller_mask)
 {
     const struct plan *plan = call->plan;
+    static struct root root;
 
-    end_with_monitor(ready);       /* before: all capabilities, but only in the new user namespace     */
+    end_with_monitor(reports);     /* before: all capabilities, but only in the new user namespace     */
     map_ids(plan);                 /* after: the user is himself; no other id exists                   */
     limit_nested_namespaces(plan); /* after: no further user namespaces, unless the policy says so     */
     name_host(plan);
     raise_loopback(plan);
     (void)umask(0);
-    struct root root = make_root(); /* after: an empty tmpfs is attached; host mounts are a private copy */
+    make_root(&root);              /* after: an empty tmpfs is attached; host mounts are a private copy */
     run_mount_ops(&root, plan);    /* a list, checked: what the policy grants                          */
     bind_documents(&root, call);   /* what the user named                                              */
     bind_terminal(&root);
@@ -70,70 +72,74 @@ _Noreturn static void run_in_box(struct call *call, int ready, const sigset_t *c
     enter_directory(call);
     memset(call->caller_memory, 0, call->caller_memory_size); /* /proc/1/cmdline and environ are empty   */
     confine(plan);                 /* after: no capabilities, no new privileges, filter on             */
-    run_init(call, ready, caller_mask);
+    run_init(call, reports, caller_mask);
 }
 
-/* Ours are signals that somebody sent to the monitor alone; what the terminal sends reaches the application itself. */
-static int is_for_application(const siginfo_t *info)
+/* Hand on what somebody sent to the monitor alone; what the terminal sends reaches the application itself. */
+static void hand_on_signal(int signals, pid_t init)
 {
-    return info->si_signo != SIGCHLD && info->si_code <= 0;
-}
+    struct signalfd_siginfo received;
 
-static void hand_on(pid_t init, const siginfo_t *received)
-{
-    siginfo_t info = {.si_signo = received->si_signo, .si_code = SI_QUEUE};
-
-    if (sys_queue_signal(init, received->si_signo, &info) != 0 && errno != ESRCH)
+    if (read(signals, &received, sizeof received) != sizeof received)
+        fail((struct failure){.what = "cannot receive a signal", .error = errno});
+    if (received.ssi_code > 0)
+        return;
+    siginfo_t info = {.si_signo = (int)received.ssi_signo, .si_code = SI_QUEUE};
+    if (sys_queue_signal(init, info.si_signo, &info) != 0 && errno != ESRCH)
         fail((struct failure){.what = "cannot hand on a signal", .error = errno});
 }
 
-/* Wait for the end of the box, handing on signals. Returns wait status. */
-static int wait_for_end(pid_t init, const sigset_t *handled)
+/* One byte from the box's first process; -1 when it has ended without a word. */
+static int hear(int reports)
 {
-    for (;;) {
-        siginfo_t info;
-        int status;
-        pid_t ended = waitpid(init, &status, WNOHANG);
-
-        if (ended == init)
-            return status;
-        if (ended < 0)
-            fail((struct failure){.what = "lost track of the box", .error = errno});
-        int number = sigwaitinfo(handled, &info);
-        if (number < 0 && errno != EINTR)
-            fail((struct failure){.what = "cannot wait for signals", .error = errno});
-        if (number > 0 && is_for_application(&info))
-            hand_on(init, &info);
-    }
-}
-
-/* Returns 1 once the box is complete, 0 when its first process ended before. */
-static int wait_until_ready(int ready)
-{
-    char byte;
+    unsigned char byte;
     ssize_t got;
 
     do
-        got = read(ready, &byte, 1);
+        got = read(reports, &byte, 1);
     while (got < 0 && errno == EINTR);
     if (got < 0)
         fail((struct failure){.what = "cannot hear from the box", .error = errno});
-    return got == 1 && byte == 'R';
+    return got == 1 ? byte : -1;
 }
 
-static int exit_status(int status, int was_ready)
+/* The box's first process has ended without a word: was killed, or could not make the box and has said why. */
+static int status_of_ended(pid_t init, int was_ready)
 {
+    int status;
+
+    if (waitpid(init, &status, 0) != init)
+        fail((struct failure){.what = "lost track of the box", .error = errno});
     if (was_ready)
-        return WIFSIGNALED(status) ? EXIT_SIGNAL_BASE + WTERMSIG(status) : WEXITSTATUS(status);
+        return WIFSIGNALED(status) ? EXIT_SIGNAL_BASE + WTERMSIG(status) : EXIT_SANDBOX;
     if (!WIFEXITED(status) || WEXITSTATUS(status) != EXIT_SANDBOX)
         report((struct failure){.what = "the box's first process ended while the box was being made"});
     return EXIT_SANDBOX;
 }
 
-/* The signals that end, or speak to, an application. Stops are left to the terminal, which reaches both. */
-static void handled_signals(sigset_t *set)
+/* Until the box reports the application's status. That it does when no other process is left in the box, so that
+ * there is no need to wait for the kernel to take its namespaces apart. */
+static int wait_for_status(pid_t init, int reports, int signals)
 {
-    static const int signals[] = {SIGCHLD, SIGHUP,  SIGINT,  SIGQUIT, SIGTERM, SIGUSR1,
+    struct pollfd sources[] = {{.fd = reports, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
+
+    for (;;) {
+        if (poll(sources, 2, -1) < 0 && errno != EINTR)
+            fail((struct failure){.what = "cannot wait for the box", .error = errno});
+        if (sources[1].revents)
+            hand_on_signal(signals, init);
+        if (sources[0].revents) {
+            int status = hear(reports);
+            return status >= 0 ? status : status_of_ended(init, 1);
+        }
+        sources[0].revents = sources[1].revents = 0;
+    }
+}
+
+/* The signals that end, or speak to, an application. Stops are left to the terminal, which reaches both. */
+static void handed_on(sigset_t *set)
+{
+    static const int signals[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGTERM, SIGUSR1,
                                   SIGUSR2, SIGALRM, SIGPIPE, SIGCONT, SIGWINCH};
 
     (void)sigemptyset(set);
@@ -141,19 +147,46 @@ static void handled_signals(sigset_t *set)
         (void)sigaddset(set, signals[i]);
 }
 
+/* Block them, and SIGCHLD for the box's first process, which inherits the mask. */
+static void block_signals(sigset_t *caller_mask)
+{
+    sigset_t blocked;
+
+    handed_on(&blocked);
+    (void)sigaddset(&blocked, SIGCHLD);
+    /* A caller that ignores SIGCHLD would make our children impossible to wait for. */
+    if (signal(SIGCHLD, SIG_DFL) == SIG_ERR || sigprocmask(SIG_BLOCK, &blocked, caller_mask) != 0)
+        fail((struct failure){.what = "cannot block signals", .error = errno});
+}
+
+/* The monitor's part of the life of a box. */
+static int watch(const struct plan *plan, pid_t init, int reports)
+{
+    sigset_t set;
+
+    for (uint32_t i = 0; i < plan->header->keep_fd_count; i++)
+        (void)close((int)plan->header->keep_fds[i]);
+    if (hear(reports) != BOX_READY)
+        return status_of_ended(init, 0);
+    /* The application alone decides when its input and output are closed. */
+    (void)close(STDIN_FILENO);
+    (void)close(STDOUT_FILENO);
+    handed_on(&set);
+    CLEANUP_FD int signals = signalfd(-1, &set, SFD_CLOEXEC);
+    if (signals < 0)
+        fail((struct failure){.what = "cannot receive signals", .error = errno});
+    return wait_for_status(init, reports, signals);
+}
+
 int run_box(struct call *call)
 {
     uint32_t flags = call->plan->header->flags;
     int pipe_ends[2];
-    sigset_t handled, caller_mask;
+    sigset_t caller_mask;
 
     if (flags & SBX_PLAN_DIE_WITH_PARENT)
         end_with_caller(call->caller);
-    handled_signals(&handled);
-    if (signal(SIGCHLD, SIG_DFL) == SIG_ERR) /* a caller that ignores it would make our children unwaitable */
-        fail((struct failure){.what = "cannot set a signal's disposition", .error = errno});
-    if (sigprocmask(SIG_BLOCK, &handled, &caller_mask) != 0)
-        fail((struct failure){.what = "cannot block signals", .error = errno});
+    block_signals(&caller_mask);
     if (pipe2(pipe_ends, O_CLOEXEC) != 0)
         fail((struct failure){.what = "cannot make a pipe", .error = errno});
 
@@ -169,12 +202,5 @@ int run_box(struct call *call)
         run_in_box(call, pipe_ends[1], &caller_mask);
     }
     (void)close(pipe_ends[1]);
-    for (uint32_t i = 0; i < call->plan->header->keep_fd_count; i++)
-        (void)close((int)call->plan->header->keep_fds[i]);
-    int was_ready = wait_until_ready(pipe_ends[0]);
-    (void)close(pipe_ends[0]);
-    /* The application alone decides when its input and output are closed. */
-    (void)close(STDIN_FILENO);
-    (void)close(STDOUT_FILENO);
-    return exit_status(wait_for_end(init, &handled), was_ready);
+    return watch(call->plan, init, pipe_ends[0]);
 }

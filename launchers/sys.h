@@ -58,10 +58,12 @@ CHECKED static inline int sys_mount_setattr(int dir, unsigned flags, struct moun
     return (int)syscall(SYS_mount_setattr, dir, "", flags | AT_EMPTY_PATH, &attributes, sizeof attributes);
 }
 
-/* Attach the detached mount `tree` on the file or directory `target`. */
-CHECKED static inline int sys_move_mount(int tree, int target)
+/* Attach the detached mount `tree` on `name` in the directory `parent`, or on `parent` itself when it is "".
+ * A symbolic link at `name` is not followed. */
+CHECKED static inline int sys_move_mount(int tree, int parent, const char *name)
 {
-    return (int)syscall(SYS_move_mount, tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+    return (int)syscall(SYS_move_mount, tree, "", parent, name,
+                        MOVE_MOUNT_F_EMPTY_PATH | (name[0] ? 0 : MOVE_MOUNT_T_EMPTY_PATH));
 }
 
 CHECKED static inline int sys_fsopen(const char *type)
