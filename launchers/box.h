@@ -16,7 +16,13 @@ enum {
     ARENA_SIZE = 2 * 1024 * 1024 + 64 * 1024, /* the kernel's own limit for arguments and environment, and some */
     WORDS_MAX = 65536,
     DOCUMENTS_MAX = 256,
-    BOX_READY = 'R', /* the first byte that the box's first process reports; the second is the application's status */
+};
+
+/* What the box's first process tells the monitor, through a pipe; a monitor that hears nothing knows that it died. */
+enum { NEWS_READY = 'R', NEWS_STOPPED = 'S', NEWS_ENDED = 'E' };
+struct news {
+    unsigned char kind;
+    unsigned char status; /* of NEWS_ENDED: the application's, as a shell has it */
 };
 
 /* What the caller of the launcher handed over, copied out of its own memory so that that can be wiped. */

@@ -2,6 +2,7 @@
 #include "environment.h"
 
 #include <string.h>
+#include <strings.h>
 
 const char *environment_value(char *const *environment, const char *name)
 {
@@ -43,6 +44,32 @@ static const char *next_passed(const char *name, int is_prefix, char *const **at
     return NULL;
 }
 
+/* Has the name (up to "=") this part, in capitals or not? */
+static int has_part(const char *name, size_t length, const char *part)
+{
+    size_t part_length = strlen(part);
+
+    for (size_t i = 0; i + part_length <= length; i++)
+        if (strncasecmp(name + i, part, part_length) == 0)
+            return 1;
+    return 0;
+}
+
+/* Of what a prefix matches, this stays out: what has a value already, and what the plan keeps out. */
+static int is_kept_out(const struct plan *plan, const char *variable, char *const *out, size_t count)
+{
+    size_t length = strcspn(variable, "=");
+
+    for (size_t i = 0; i < count; i++)
+        if (strncmp(out[i], variable, length + 1) == 0)
+            return 1;
+    for (uint32_t i = 0; i < plan->header->environment.count; i++)
+        if (plan->environment[i].kind == SBX_ENV_KEEP_OUT &&
+            has_part(variable, length, plan_string(plan, plan->environment[i].name)))
+            return 1;
+    return 0;
+}
+
 int build_environment(const struct plan *plan, char *const *caller, struct arena *arena, char **out, size_t out_max)
 {
     size_t count = 0;
@@ -57,9 +84,14 @@ int build_environment(const struct plan *plan, char *const *caller, struct arena
                 return -1;
             continue;
         }
-        while ((variable = next_passed(name, entry->kind == SBX_ENV_PASS_PREFIX, &at)))
+        if (entry->kind == SBX_ENV_KEEP_OUT)
+            continue;
+        while ((variable = next_passed(name, entry->kind == SBX_ENV_PASS_PREFIX, &at))) {
+            if (entry->kind == SBX_ENV_PASS_PREFIX && is_kept_out(plan, variable, out, count))
+                continue;
             if (count + 1 >= out_max || !(out[count++] = arena_copy(arena, variable, NULL)))
                 return -1;
+        }
     }
     out[count] = NULL;
     return 0;

@@ -61,19 +61,29 @@ _Noreturn static void start_application(const struct call *call, const sigset_t 
     _exit(missing ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
 }
 
-/* Reap everything that has ended. Sets *status when the application is among it; -1 with ECHILD when none is left. */
-static int reap(pid_t application, int *status)
+static int tell(int reports, struct news news)
+{
+    return write(reports, &news, sizeof news) == sizeof news ? 0 : -1;
+}
+
+/* Reap everything that has ended. Sets *status when the application is among it, and tells the monitor when the
+ * application has stopped; -1 with ECHILD when no process is left. */
+static int reap(pid_t application, int *status, int reports)
 {
     for (;;) {
-        int ended_status;
-        pid_t ended = waitpid(-1, &ended_status, WNOHANG);
+        int changed_status;
+        pid_t changed = waitpid(-1, &changed_status, WNOHANG | WUNTRACED);
 
-        if (ended == 0)
+        if (changed == 0)
             return 0;
-        if (ended < 0)
+        if (changed < 0)
             return -1;
-        if (ended == application)
-            *status = status_of(ended_status);
+        if (changed != application)
+            continue;
+        if (!WIFSTOPPED(changed_status))
+            *status = status_of(changed_status);
+        else if (tell(reports, (struct news){.kind = NEWS_STOPPED}) != 0)
+            return -1;
     }
 }
 
@@ -86,13 +96,13 @@ static int from_monitor(const siginfo_t *info)
 /* End the box: nothing else runs in it any more when the monitor learns the application's status. */
 _Noreturn static void finish(int status, int reports)
 {
-    unsigned char byte = (unsigned char)status;
+    struct news news = {.kind = NEWS_ENDED, .status = (unsigned char)status};
 
     if (kill(-1, SIGKILL) != 0 && errno != ESRCH)
         fail((struct failure){.what = "cannot end the box", .error = errno});
     while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
         ;
-    _exit(write(reports, &byte, 1) == 1 ? status : EXIT_SANDBOX);
+    _exit(tell(reports, news) == 0 ? status : EXIT_SANDBOX);
 }
 
 _Noreturn static void serve(pid_t application, int lingers, int reports)
@@ -103,7 +113,7 @@ _Noreturn static void serve(pid_t application, int lingers, int reports)
     (void)sigfillset(&all);
     for (;;) {
         siginfo_t info;
-        int is_empty = reap(application, &status) != 0;
+        int is_empty = reap(application, &status, reports) != 0;
 
         if (is_empty && (errno != ECHILD || status < 0))
             fail((struct failure){.what = "lost track of the application", .error = errno});
@@ -140,10 +150,8 @@ static void heed_terminal(void)
 _Noreturn void run_init(const struct call *call, int reports, const sigset_t *caller_mask)
 {
     const struct plan_header *header = call->plan->header;
-    const char ready = BOX_READY;
 
-    /* From here the next byte that the monitor hears is the application's status. */
-    if (write(reports, &ready, 1) != 1)
+    if (tell(reports, (struct news){.kind = NEWS_READY}) != 0)
         fail((struct failure){.what = "the launcher is gone", .error = errno});
     heed_terminal();
     /* Until it executes or ends, the application shares this process's memory, which needs no copy for so short. */

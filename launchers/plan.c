@@ -153,7 +153,8 @@ static int check_env(const struct plan *plan, const struct plan_env *entry, cons
             "a variable's string is out of bounds");
     REQUIRE(is_text(plan, entry->name) && strchr(plan_string(plan, entry->name), '=') == NULL, "a variable's name is malformed");
     REQUIRE(entry->kind == SBX_ENV_SET ||
-                ((entry->kind == SBX_ENV_PASS || entry->kind == SBX_ENV_PASS_PREFIX) && entry->value == 0),
+                ((entry->kind == SBX_ENV_PASS || entry->kind == SBX_ENV_PASS_PREFIX ||
+                  entry->kind == SBX_ENV_KEEP_OUT) && entry->value == 0),
             "a variable is of unknown kind");
     return 0;
 }

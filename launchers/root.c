@@ -351,8 +351,7 @@ void leave_host(struct root *root)
         fail_at("cannot leave the host's root", "/", NULL);
     if (chdir("/") != 0)
         fail_at("cannot enter the box's root", "/", NULL);
-    sys_cleanup_fd(&root->parent);
-    sys_cleanup_fd(&root->host);
-    sys_cleanup_fd(&root->box);
+    if (close(root->host) != 0 || close(root->box) != 0 || (root->parent >= 0 && close(root->parent) != 0))
+        fail_at("cannot let go of the host's root", "/", NULL);
     root->parent = root->host = root->box = -1;
 }

@@ -75,32 +75,36 @@ _Noreturn static void run_in_box(struct call *call, int reports, const sigset_t 
     run_init(call, reports, caller_mask);
 }
 
-/* Hand on what somebody sent to the monitor alone; what the terminal sends reaches the application itself. */
+/* What the terminal sends reaches the application itself, but for the end of a session, of which the kernel tells the
+ * session's leader only. */
+static int is_for_application(const struct signalfd_siginfo *received)
+{
+    return received->ssi_code <= 0 || (received->ssi_signo == SIGHUP && getsid(0) == getpid());
+}
+
 static void hand_on_signal(int signals, pid_t init)
 {
     struct signalfd_siginfo received;
 
     if (read(signals, &received, sizeof received) != sizeof received)
         fail((struct failure){.what = "cannot receive a signal", .error = errno});
-    if (received.ssi_code > 0)
-        return;
     siginfo_t info = {.si_signo = (int)received.ssi_signo, .si_code = SI_QUEUE};
-    if (sys_queue_signal(init, info.si_signo, &info) != 0 && errno != ESRCH)
+    if (is_for_application(&received) && sys_queue_signal(init, info.si_signo, &info) != 0 && errno != ESRCH)
         fail((struct failure){.what = "cannot hand on a signal", .error = errno});
 }
 
-/* One byte from the box's first process; -1 when it has ended without a word. */
-static int hear(int reports)
+/* The next news from the box; of kind 0 when its first process has ended without a word. */
+static struct news hear(int reports)
 {
-    unsigned char byte;
+    struct news news = {0};
     ssize_t got;
 
     do
-        got = read(reports, &byte, 1);
+        got = read(reports, &news, sizeof news);
     while (got < 0 && errno == EINTR);
-    if (got < 0)
+    if (got != 0 && got != sizeof news)
         fail((struct failure){.what = "cannot hear from the box", .error = errno});
-    return got == 1 ? byte : -1;
+    return news;
 }
 
 /* The box's first process has ended without a word: was killed, or could not make the box and has said why. */
@@ -124,23 +128,31 @@ static int wait_for_status(pid_t init, int reports, int signals)
     struct pollfd sources[] = {{.fd = reports, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
 
     for (;;) {
-        if (poll(sources, 2, -1) < 0 && errno != EINTR)
+        if (poll(sources, 2, -1) < 0) {
+            if (errno == EINTR)
+                continue;
             fail((struct failure){.what = "cannot wait for the box", .error = errno});
+        }
         if (sources[1].revents)
             hand_on_signal(signals, init);
-        if (sources[0].revents) {
-            int status = hear(reports);
-            return status >= 0 ? status : status_of_ended(init, 1);
-        }
-        sources[0].revents = sources[1].revents = 0;
+        if (!sources[0].revents)
+            continue;
+        struct news news = hear(reports);
+        if (news.kind == NEWS_ENDED)
+            return news.status;
+        if (news.kind != NEWS_STOPPED)
+            return status_of_ended(init, 1);
+        /* The shell sees this process only. SIGCONT comes to both of us. */
+        if (raise(SIGSTOP) != 0)
+            fail((struct failure){.what = "cannot stop with the application", .error = errno});
     }
 }
 
-/* The signals that end, or speak to, an application. Stops are left to the terminal, which reaches both. */
+/* The signals that end, stop or speak to an application. */
 static void handed_on(sigset_t *set)
 {
-    static const int signals[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGTERM, SIGUSR1,
-                                  SIGUSR2, SIGALRM, SIGPIPE, SIGCONT, SIGWINCH};
+    static const int signals[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGTERM, SIGUSR1,  SIGUSR2, SIGALRM,
+                                  SIGPIPE, SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGWINCH};
 
     (void)sigemptyset(set);
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
@@ -166,7 +178,7 @@ static int watch(const struct plan *plan, pid_t init, int reports)
 
     for (uint32_t i = 0; i < plan->header->keep_fd_count; i++)
         (void)close((int)plan->header->keep_fds[i]);
-    if (hear(reports) != BOX_READY)
+    if (hear(reports).kind != NEWS_READY)
         return status_of_ended(init, 0);
     /* The application alone decides when its input and output are closed. */
     (void)close(STDIN_FILENO);
