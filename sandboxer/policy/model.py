@@ -98,9 +98,9 @@ class Look(Record, rename="kebab"):
     """Whether the application looks as it does outside."""
 
     fonts: Annotated[bool, Meta(description="The user's fonts and font settings, read-only.")] = False
-    themes: Annotated[
-        bool, Meta(description="Icon and cursor themes, GTK and Qt settings, read-only.")
-    ] = False
+    themes: Annotated[bool, Meta(description="Icon and cursor themes, GTK and Qt settings, read-only.")] = (
+        False
+    )
     locale: Annotated[bool, Meta(description="Language, formats and time zone.")] = True
 
 
@@ -109,7 +109,9 @@ class Network(Record, rename="kebab"):
 
     access: Annotated[
         Literal["none", "host"],
-        Meta(description="`none`: a network of its own with nothing in it; `host`: all that the user can reach."),
+        Meta(
+            description="`none`: a network of its own with nothing in it; `host`: all that the user can reach."
+        ),
     ] = "none"
 
 
@@ -165,11 +167,11 @@ class Policy(Record, rename="kebab"):
     ] = ()
     command: Annotated[
         tuple[str, ...],
-        Meta(description="Programs to start, the first that is installed; the policy's own name unless said."),
+        Meta(
+            description="Programs to start, the first that is installed; the policy's own name unless said."
+        ),
     ] = ()
-    arguments: Annotated[
-        tuple[str, ...], Meta(description="Words that go before the user's own.")
-    ] = ()
+    arguments: Annotated[tuple[str, ...], Meta(description="Words that go before the user's own.")] = ()
     lingers: Annotated[
         bool,
         Meta(

@@ -1,0 +1,256 @@
+"""
+Policies that are wrong: each is refused with its file, its line, what is wrong, and what to write instead.
+
+The table is the specification: what a person gets to read for each kind of mistake.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+from sandboxer.errors import PolicyError
+from sandboxer.policy.parse import parse, problems
+
+FILE = "~/.config/sandboxer/apps/x.toml"
+
+
+class Mistake(NamedTuple):
+    """`line` is the line of the error, `says` is in its subject, `hint` in its hint."""
+
+    name: str
+    policy: str | bytes
+    line: int
+    says: str
+    hint: str
+
+
+MISTAKES = [
+    # Not TOML.
+    Mistake(
+        "unquoted text",
+        "[files]\nhome = private\n",
+        2,
+        "line 2, column 8: there is no value",
+        "put text in quotes",
+    ),
+    Mistake("no value", "[files]\nhome =\n", 2, "there is no value", "put text in quotes"),
+    Mistake("colon for equals", "[files]\n\nhome: private", 3, "expected = after a key", "KEY = VALUE"),
+    Mistake(
+        "unclosed list", "[files]\nread = [\n  '~/x'\nwrite = []\n", 4, "comma is missing", '["one", "two"]'
+    ),
+    Mistake("missing comma", "[files]\nread = ['~/x' '~/y']\n", 2, "comma is missing", '["one", "two"]'),
+    Mistake(
+        "unclosed table name", "\n[files\nhome = 'host'\n", 2, "a table's name isn't closed", "write [TABLE]"
+    ),
+    Mistake("unclosed text", 'summary = "x\n[files]\n', 1, "a text isn't closed", 'end the text with "'),
+    Mistake(
+        "unclosed text at the end", "[files]\nread = ['~/x", 2, "a text isn't closed", "add the missing quote"
+    ),
+    Mistake("key twice", "[files]\nhome = 'host'\nhome = 'private'\n\n", 3, "a key stands twice", "take one"),
+    Mistake("table twice", "[files]\n[look]\n[files]\n", 3, "a table stands twice", "under one [table]"),
+    Mistake("backslash", '\nsummary = "\\d"\n', 2, "a backslash", "single quotes"),
+    Mistake("two on a line", "[files] home = 'host'\n", 1, "something follows", "on a line of its own"),
+    Mistake("no key", "[files]\n= 1\n", 2, "expected KEY = VALUE", 'home = "private"'),
+    Mistake("nested too deeply", "summary = " + "[" * 2000, 1, "nested too deeply", "none in another"),
+    Mistake("absurd number", "summary = " + "1" * 5000, 1, "absurdly long", "no numbers"),
+    Mistake(
+        "not UTF-8",
+        b"# ok\nsummary = '\xff'\n",
+        2,
+        "byte 17 (0xff) is no character",
+        "save the file as UTF-8",
+    ),
+    Mistake("byte order mark", b"\xef\xbb\xbfsummary = 'x'\n", 1, "byte order mark", "without BOM"),
+    Mistake("NUL byte", b"summary = 'x'\n\0", 2, "expected KEY = VALUE", 'home = "private"'),
+    # Unknown names.
+    Mistake("misspelt key", "[files]\nraed = []\n", 2, '[files] has no key "raed"', "write files.read"),
+    Mistake("misspelt table", "\n\n[file]\nread = []\n", 3, 'a policy has no table "file"', "write [files]"),
+    Mistake(
+        "underscore",
+        "[files]\nworking_directory = 'read'\n",
+        2,
+        '"working_directory"',
+        "files.working-directory",
+    ),
+    Mistake("key without its table", "home = 'private'\n", 1, 'no key "home"', "write files.home"),
+    Mistake(
+        "key in another table",
+        "[display]\nplayback = true\n",
+        2,
+        "[display] has no key",
+        "write sound.playback",
+    ),
+    Mistake(
+        "top key in a table",
+        "[files]\nextends = ['gui']\n",
+        2,
+        '[files] has no key "extends"',
+        "write extends",
+    ),
+    Mistake(
+        "dotted unknown key",
+        "network.acces = 'host'\n",
+        1,
+        '[network] has no key "acces"',
+        "write network.access",
+    ),
+    Mistake("key of another program", "[sound]\nzzzz = 1\n", 2, '"zzzz"', "known here: playback, record"),
+    Mistake("inline unknown key", "files = { home = 'host', reed = [] }\n", 1, '"reed"', "write files.read"),
+    # The wrong kind.
+    Mistake(
+        "number for a switch",
+        "[look]\nfonts = 1\n",
+        2,
+        "look.fonts = 1: expected true or false",
+        "fonts = true",
+    ),
+    Mistake(
+        "quoted switch",
+        "[display]\nwayland = 'true'\n",
+        2,
+        'expected true, false or "if-present"',
+        "wayland = true",
+    ),
+    Mistake(
+        "near word", "[display]\nwayland = 'if_present'\n", 2, "display.wayland", 'wayland = "if-present"'
+    ),
+    Mistake(
+        "word of another key",
+        "[display]\nx11 = 'if-present'\n",
+        2,
+        'true, false or "fallback"',
+        "display.x11 = true",
+    ),
+    Mistake(
+        "switch for a word", "[network]\naccess = true\n", 2, 'expected "host" or "none"', 'access = "host"'
+    ),
+    Mistake(
+        "unknown word", "[files]\nhome = 'tmp'\n", 2, '"ephemeral", "host" or "private"', "write files.home ="
+    ),
+    Mistake(
+        "text for a list",
+        "[files]\nread = '~/x'\n",
+        2,
+        "expected a list of texts",
+        'write files.read = ["~/x"]',
+    ),
+    Mistake(
+        "list for a word", "[files]\nhome = ['private']\n", 2, "files.home", '"private", without brackets'
+    ),
+    Mistake(
+        "number in a list", "[files]\nread = [\n'~/x',\n3]\n", 4, "an item 3: expected text", 'write "3"'
+    ),
+    Mistake(
+        "list in a list", "[files]\nread = ['~/x',\n['~/y']]\n", 3, 'an item ["~/y"]', "with no list in it"
+    ),
+    Mistake("unknown ABI", "[syscalls]\nforeign = ['i386',\n'x64']\n", 3, 'expected "i386" or "x32"', "x32"),
+    Mistake("unknown ABI taken away", "[syscalls]\nforeign = ['!arm']\n", 2, '"!arm"', "take it out"),
+    Mistake("list of tables", "[[files]]\nhome = 'host'\n", 1, "expected a table", "write [files] once"),
+    Mistake("value for a table", "network = 'host'\n", 1, "expected a table", "such as network.access"),
+    Mistake(
+        "number for a variable", "[environment.set]\nA = '1'\nB = 2\n", 3, "B = 2: expected text", 'B = "2"'
+    ),
+    Mistake(
+        "list for variables",
+        "[environment]\nset = ['A=1']\n",
+        2,
+        "expected a table of texts",
+        "environment.set =",
+    ),
+    Mistake("date", "summary = 2026-11-21\n", 1, "expected text in quotes", 'summary = "2026-11-21"'),
+    # Paths.
+    Mistake("empty path", "[files]\nread = [\n'']\n", 3, "it is empty", "take the empty text out"),
+    Mistake("path with ..", "[files]\nread = ['~/../bob']\n", 2, '".." could lead anywhere', "without it"),
+    Mistake("NUL in a path", '[files]\nread = ["~/a\\u0000b"]\n', 2, "NUL", ""),
+    Mistake("line break in a path", '[files]\nread = ["~/a\\nb"]\n', 2, "a line break", ""),
+    Mistake("relative path", "[files]\nwrite = ['x/y']\n", 2, "a path begins with ~/, with /", '"~/x/y"'),
+    Mistake(
+        "XDG name in small letters", "[files]\nwrite = ['downloads/a']\n", 2, "XDG name", '"Downloads/a"'
+    ),
+    Mistake("XDG name misspelt", "[files]\nwrite = ['Dokuments']\n", 2, "XDG name", 'write "Documents"'),
+    Mistake("variable in a path", "[files]\nread = ['$HOME/x']\n", 2, "variables have no meaning", "~/name"),
+    Mistake("address", "[files]\nread = ['file:///x']\n", 2, "an address", 'without "file://"'),
+    Mistake("whole home", "[files]\nread = ['~/']\n", 2, "the home as a whole", 'files.home = "host"'),
+    Mistake("other home", "[files]\nread = ['~bob/x']\n", 2, "another user's home", "absolute path"),
+    Mistake("root", "[files]\nread = ['/']\n", 2, "the root is always", "name what is needed"),
+    Mistake("device", "[files]\nwrite = ['/dev/dri']\n", 2, "/dev is made anew", "devices.gpu"),
+    Mistake("/proc", "[files]\nread = ['?/proc/cpuinfo']\n", 2, "/proc is made anew", "leave it out"),
+    Mistake(
+        "recursive glob", "[files]\nread = ['~/a/**/b']\n", 2, "** has no meaning", "write the directory"
+    ),
+    Mistake("? before !", "[files]\nread = ['?!~/x']\n", 2, '"!" goes before "?"', '"!~/x"'),
+    Mistake("! alone", "[files]\nread = ['!']\n", 2, "goes what to take away", '"!*"'),
+    Mistake("? alone", "[files]\nread = ['?']\n", 2, "goes a path", '"?~/name"'),
+    Mistake("home in system", "[files]\nsystem = ['~/x']\n", 2, "begins with /", "files.read"),
+    Mistake("double slash", "[files]\nread = ['~/a//b']\n", 2, '"//"', "without it"),
+    # Names.
+    Mistake("set by its file", "extends = ['sets/gui.toml']\n", 1, "not by its file", 'write "gui"'),
+    Mistake("set without a name", "extends = ['gui',\n'']\n", 2, "it is empty", "take the empty text out"),
+    Mistake("set with a bad name", "extends = ['.gui']\n", 1, "a name has only letters", ""),
+    Mistake("command with words", "command = ['firefox -P x']\n", 1, "alternatives", 'arguments = ["-P x"]'),
+    Mistake("command by relative path", "command = ['bin/x']\n", 1, "absolute path", '"x"'),
+    Mistake("option as command", "command = ['--x']\n", 1, "begin with -", "under arguments"),
+    Mistake("value in keep", "[environment]\nkeep = ['A=1']\n", 2, "has no =", 'environment.set.A = "1"'),
+    Mistake("all variables", "[environment]\nkeep = ['*']\n", 2, "can't be kept", "name those"),
+    Mistake("variable with a dash", "[environment]\nkeep = ['A-B']\n", 2, "only letters, digits and _", ""),
+    Mistake("bad name in set", "[environment.set]\n'A B' = 'x'\n", 2, "only letters, digits and _", ""),
+    Mistake("= in set", "[environment.set]\n'A=B' = 'x'\n", 2, "has no =", "environment.set.A"),
+    Mistake("NUL in a variable", '[environment.set]\n\nA = "\\u0000"\n', 3, "NUL", ""),
+    Mistake("call in capitals", "[syscalls]\ndeny = ['PTRACE']\n", 2, "small letters", '"openat"'),
+    Mistake("group without name", "[syscalls]\nallow = ['@']\n", 2, "small letters", '"@mount"'),
+]
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=[mistake.name.replace(" ", "-") for mistake in MISTAKES])
+def test_a_mistake_is_told_with_its_line_and_what_to_write(mistake: Mistake) -> None:
+    content = mistake.policy if isinstance(mistake.policy, bytes) else mistake.policy.encode()
+    with pytest.raises(PolicyError) as caught:
+        parse(content, FILE)
+    error = caught.value
+    assert error.origin is not None
+    assert (FILE, mistake.line) == (error.origin.file, error.origin.line)
+    assert mistake.says in error.subject
+    assert mistake.hint in error.hint
+    assert str(error) == str(problems(content, FILE)[0])
+
+
+def test_the_table_is_long_enough() -> None:
+    assert len(MISTAKES) >= 35
+    assert len(MISTAKES) == len({mistake.name for mistake in MISTAKES})
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=[mistake.name.replace(" ", "-") for mistake in MISTAKES])
+def test_no_message_speaks_of_python_or_of_libraries(mistake: Mistake) -> None:
+    content = mistake.policy if isinstance(mistake.policy, bytes) else mistake.policy.encode()
+    message = problems(content, FILE)[0].render("x").lower()
+    for word in (
+        "`",
+        "$.",
+        "msgspec",
+        "tomllib",
+        "object",
+        "array",
+        "str ",
+        "none,",
+        "tuple",
+        "struct",
+        "literal",
+    ):
+        assert word not in message
+
+
+def test_the_whole_message_reads_well() -> None:
+    (error,) = problems(b'[files]\nread = [\n  "~/x",\n  "downloads",\n]\n', FILE)
+    assert (
+        "sandboxer: x: a policy has a text that can't be right\n"
+        '  "downloads": a path begins with ~/, with / or with an XDG name\n'
+        "  asked for by ~/.config/sandboxer/apps/x.toml:4 files.read\n"
+        '  try: write "Downloads"'
+    ) == error.render("x")
+
+
+def test_a_linter_gets_all_problems_by_line() -> None:
+    policy = b'sumary = "x"\n[files]\nhome = 3\nread = ["x", 4]\n[look]\nfont = true\n'
+    assert [1, 3, 4, 4, 6] == [error.origin.line for error in problems(policy, FILE) if error.origin]
