@@ -193,7 +193,9 @@ def check(plan: Plan) -> None:
 def _check_path(path: str, origin: Origin) -> None:
     """Paths are absolute and normalised: no empty, `.` or `..` component, no slash at the end; never / itself."""
     parts = path[1:].split("/")
-    if len(os.fsencode(path)) >= ops.PATH_SIZE_MAX or any(len(os.fsencode(part)) > NAME_MAX for part in parts):
+    if len(os.fsencode(path)) >= ops.PATH_SIZE_MAX or any(
+        len(os.fsencode(part)) > NAME_MAX for part in parts
+    ):
         raise PlanError("a path is too long", subject=path, origin=origin)
     if not path.startswith("/") or any(part in ("", ".", "..") for part in parts):
         raise PlanError("a path isn't absolute and normalised", subject=repr(path), origin=origin)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import sys
 from enum import IntEnum, IntFlag
+from itertools import pairwise
 
 from sandboxer.plan import ops
 
@@ -23,7 +24,7 @@ LIMITS = (
     "KEEP_FDS_MAX",
     "PATH_SIZE_MAX",
 )
-ENUMS: tuple[tuple[type[IntEnum] | type[IntFlag], str, str], ...] = (
+ENUMS: tuple[tuple[type[IntEnum | IntFlag], str, str], ...] = (
     (ops.OpKind, "sbx_op_kind", "SBX_OP_"),
     (ops.OpFlag, "sbx_op_flag", "SBX_OPF_"),
     (ops.PlanFlag, "sbx_plan_flag", "SBX_PLAN_"),
@@ -35,7 +36,7 @@ ENUMS: tuple[tuple[type[IntEnum] | type[IntFlag], str, str], ...] = (
 def documented(body: list[ast.stmt]) -> dict[str, str]:
     """The string literal under each assignment, by the assigned name, on one line."""
     found: dict[str, str] = {}
-    for statement, below in zip(body, body[1:], strict=False):
+    for statement, below in pairwise(body):
         if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
             continue
         if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):

@@ -110,6 +110,8 @@ class EnvKind(IntEnum):
     """The value that the launcher's caller has, if any."""
     PASS_PREFIX = 3
     """Every variable of the caller's whose name starts so ("LC_")."""
+    KEEP_OUT = 4
+    """A part of names ("TOKEN"): variables that have it, in capitals or not, never get in by PASS_PREFIX."""
 
 
 class Op(Record):

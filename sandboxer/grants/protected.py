@@ -1,0 +1,214 @@
+"""
+The self-grant check: no box may change what runs outside it.
+
+What comes in: the directories and files that a policy makes writable, links followed. What goes out: nothing, or
+ResolveError with the line that asked. It never looks at content, and it holds for what doesn't exist yet, too.
+
+A writable place is refused when it holds, is, or lies in a protected one. A protected path that is a link, or lies
+behind one, protects the link, what it leads to, and every link between: whoever can write one of them can change what
+is run. What this doesn't see: scripts of the user's that a start-up file names, and programs that ~/bin links to.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import sys
+from collections.abc import Iterator
+
+import sandboxer
+from sandboxer.errors import ResolveError
+from sandboxer.grants import paths
+from sandboxer.host.view import Host
+from sandboxer.plan.ops import Op
+from sandboxer.words import Record
+
+Reasons = dict[str, tuple[str, ...]]
+"""Why → names, below some directory."""
+
+IN_HOME: Reasons = {
+    "a shell reads it when it starts": (
+        ".profile",
+        ".bashrc",
+        ".bash_profile",
+        ".bash_login",
+        ".bash_logout",
+        ".bash_aliases",
+        ".zshrc",
+        ".zshenv",
+        ".zprofile",
+        ".zlogin",
+        ".zlogout",
+        ".kshrc",
+        ".mkshrc",
+        ".cshrc",
+        ".tcshrc",
+        ".login",
+        ".logout",
+        ".inputrc",
+    ),
+    "the session reads it when it starts": (
+        ".xprofile",
+        ".xinitrc",
+        ".xserverrc",
+        ".xsession",
+        ".xsessionrc",
+        ".Xclients",
+        ".Xresources",
+        ".Xdefaults",
+        ".pam_environment",
+        ".dmrc",
+        ".gnomerc",
+        ".i3",
+    ),
+    "programs that it names are run": (
+        ".gitconfig",
+        ".ssh",
+        ".gnupg",
+        ".vimrc",
+        ".vim",
+        ".emacs",
+        ".emacs.d",
+        ".tmux.conf",
+        ".screenrc",
+        ".netrc",
+        ".npmrc",
+        ".pythonrc",
+        ".mailcap",
+        ".lesskey",
+        ".gdbinit",
+    ),
+    "programs in it are run by name": ("bin", ".local/bin", ".cargo/bin", "go/bin", ".npm-global/bin"),
+    "Python runs what is in it": (".local/lib",),
+}
+IN_CONFIG: Reasons = {
+    "the session starts what it names": (
+        "autostart",
+        "autostart-scripts",
+        "systemd",
+        "environment.d",
+        "plasma-workspace",
+        "i3",
+        "sway",
+        "hypr",
+        "openbox",
+        "labwc",
+        "awesome",
+        "xfce4",
+        "user-tmpfiles.d",
+    ),
+    "a shell reads it when it starts": ("fish", "zsh", "nushell"),
+    "programs that it names are run": (
+        "git",
+        "nvim",
+        "tmux",
+        "mimeapps.list",
+        "xdg-terminals.list",
+        "containers",
+    ),
+    "it holds policies": ("sandboxer",),
+    "it decides where Downloads and the like are": ("user-dirs.dirs",),
+}
+IN_DATA: Reasons = {
+    "the desktop starts what it names": (
+        "applications",
+        "systemd",
+        "dbus-1",
+        "kservices5",
+        "kio",
+        "plasma",
+        "gnome-shell",
+        "nautilus",
+        "nautilus-python",
+        "nemo",
+        "flatpak",
+    ),
+    "it holds the homes of other boxes": ("sandboxer",),
+}
+IN_CACHE: Reasons = {"it holds plans": ("sandboxer",)}
+SYSTEM: Reasons = {"it holds policies": ("/etc/sandboxer",)}
+
+
+LINKS_MAX = 40
+"""The kernel's own limit: a path with more can't be opened by anyone."""
+
+
+class Protected(Record):
+    """A path that no box may change, every spelling of it, and why."""
+
+    path: str
+    why: str
+
+
+def refuse_self_grants(writable: tuple[Op, ...], host: Host) -> None:
+    """
+    Raise ResolveError for the first BIND among `writable` that could change what runs outside.
+
+    The private home's own bind must not be among them: it lies in a protected directory by construction.
+    """
+    if not writable:
+        return
+    for guarded in protected(host):
+        for place in spellings(guarded.path, host):
+            for op in writable:
+                if paths.within(place, op.source) or paths.within(op.source, place):
+                    raise ResolveError(
+                        "refuses to let the application change what runs outside the box",
+                        subject=f"{op.source}: would open {guarded.path}: {guarded.why}",
+                        origin=op.origin,
+                        hint="grant a directory that holds only documents; to permit it, with all that follows, set "
+                        "advanced.let-application-change-what-runs-outside = true",
+                    )
+
+
+def protected(host: Host) -> Iterator[Protected]:
+    """All of them, whether they exist or not."""
+    cache = host.variable("XDG_CACHE_HOME") or ""
+    bases: list[tuple[str, Reasons]] = [
+        (host.user.home, IN_HOME),
+        (paths.config_home(host), IN_CONFIG),
+        (paths.data_home(host), IN_DATA),
+        (cache if cache.startswith("/") else posixpath.join(host.user.home, ".cache"), IN_CACHE),
+        ("/", SYSTEM),
+    ]
+    runtime = host.variable("XDG_RUNTIME_DIR")
+    if runtime and runtime.startswith("/"):
+        why = "the session's sockets and plans are in it"
+        bases.append((posixpath.normpath(runtime), {why: ("",)}))
+    for base, reasons in bases:
+        for why, names in reasons.items():
+            for name in names:
+                yield Protected(path=posixpath.normpath(posixpath.join(base, name)), why=why)
+    for path in installation():
+        yield Protected(path=path, why="sandboxer itself is in it")
+
+
+def installation() -> tuple[str, ...]:
+    """The package, what lies beside it in a checkout, and the environment that holds it, unless that is /usr."""
+    package = posixpath.dirname(posixpath.realpath(sandboxer.__file__))
+    beside = posixpath.dirname(package)
+    parts = [package, posixpath.join(beside, "launchers"), posixpath.join(beside, "policies")]
+    if sys.prefix != "/usr":
+        parts.append(posixpath.realpath(sys.prefix))
+    return tuple(parts)
+
+
+def spellings(path: str, host: Host) -> Iterator[str]:
+    """Where a path really is: where it leads, whether anything is there yet or not, and each link on the way."""
+    at, ahead, followed = "/", path.split("/")[::-1], 0
+    while ahead and followed <= LINKS_MAX:
+        part = ahead.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            at = posixpath.dirname(at)
+            continue
+        place = posixpath.join(at, part)
+        target = host.read_link(place)
+        if target is None:
+            at = place
+            continue
+        yield place
+        followed += 1
+        at = "/" if target.startswith("/") else at
+        ahead += target.split("/")[::-1]
+    yield at
