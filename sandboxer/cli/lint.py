@@ -1,0 +1,225 @@
+"""
+What is allowed in a policy, and yet worth a second look.
+
+What comes in: a policy, its survey on this machine, and the files whose lines are looked at. What goes out: findings,
+each with its line. It finds no errors: see `check`.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Collection, Iterator, Sequence
+
+from sandboxer.cli.survey import Survey
+from sandboxer.errors import SandboxerError
+from sandboxer.grants.grant import Grant, Weight, Withheld
+from sandboxer.grants.paths import within
+from sandboxer.host.view import Host
+from sandboxer.plan.ops import Op, OpFlag, OpKind
+from sandboxer.policy.layer import Layer
+from sandboxer.words import Origin, Record
+
+ERROR, WARNING = "error", "warning"
+PATH_KEYS = ("files.read", "files.write", "files.system", "files.hide")
+SENSITIVE = {
+    ".ssh": "keys to other machines",
+    ".gnupg": "keys to your mail and signatures",
+    ".password-store": "passwords",
+    ".local/share/keyrings": "passwords",
+    ".local/share/kwalletd": "passwords",
+    ".aws": "keys to cloud accounts",
+    ".azure": "keys to cloud accounts",
+    ".config/gcloud": "keys to cloud accounts",
+    ".kube": "keys to clusters",
+    ".docker": "passwords of registries",
+    ".config/gh": "a token for GitHub",
+    ".git-credentials": "passwords",
+    ".netrc": "passwords",
+    ".pgpass": "passwords",
+    ".mozilla": "a browser's passwords and sessions",
+    ".config/google-chrome": "a browser's passwords and sessions",
+    ".config/chromium": "a browser's passwords and sessions",
+    ".thunderbird": "mail and its passwords",
+    ".bash_history": "commands that you typed, secrets among them",
+    ".zsh_history": "commands that you typed, secrets among them",
+}
+"""Places in the home that hold what opens other things."""
+
+
+class Finding(Record):
+    """`level` is ERROR or WARNING; `subject` and `hint` may be empty, `line` is 0 where there is none."""
+
+    level: str
+    file: str
+    line: int
+    key: str
+    what: str
+    subject: str = ""
+    hint: str = ""
+
+
+def of_error(error: SandboxerError, file: str, level: str = ERROR) -> Finding:
+    """An error as a finding; `file` is where it is reported when it doesn't say."""
+    origin = error.origin or Origin(file)
+    return at(origin, error.what, error.subject, error.hint, level=level)
+
+
+def at(origin: Origin, what: str, subject: str = "", hint: str = "", level: str = WARNING) -> Finding:
+    """A finding about a line."""
+    return Finding(
+        level=level, file=origin.file, line=origin.line, key=origin.key, what=what, subject=subject, hint=hint
+    )
+
+
+def twice(layer: Layer) -> Iterator[Finding]:
+    """Items that a file's own list holds more than once."""
+    for setting in layer.settings:
+        if not isinstance(setting.value, tuple) or setting.key == "arguments":
+            continue
+        for index, item in enumerate(setting.value):
+            if item in setting.value[:index]:
+                first = layer.origin(setting, setting.value.index(item))
+                yield at(
+                    layer.origin(setting, index),
+                    "an item stands twice",
+                    f'"{item}": line {first.line} has it',
+                )
+
+
+def lint(made: Survey, layers: Collection[Layer], host: Host) -> Iterator[Finding]:
+    """
+    Warnings about lines of these layers.
+
+    Args:
+        made: of the policy that the layers belong to.
+    """
+    files = {layer.file for layer in layers}
+    grants = [item for item in made.found if isinstance(item, Grant)]
+    mine = [grant for grant in grants if grant.origin.file in files]
+    for layer in layers:
+        yield from _known_before(layer, made)
+        if not made.errors:
+            yield from _of_no_effect(layer, made)
+    for grant in mine:
+        if grant.weight is Weight.HOLE:
+            hint = (
+                'write x11 = "fallback" if it knows Wayland'
+                if made.effective.policy.display.x11 is True
+                else ""
+            )
+            hint = hint if grant.origin.key == "display.x11" else ""
+            yield at(grant.origin, f"this opens a hole: {grant.words}", grant.detail, hint)
+        yield from _sensitive(grant, host)
+        yield from _within_another(grant, grants)
+    yield from _told_away(grants, files)
+
+
+def _known_before(layer: Layer, made: Survey) -> Iterator[Finding]:
+    """Items that an earlier file or set has."""
+    origins = made.effective.origins
+    for setting in layer.settings:
+        if not isinstance(setting.value, tuple) or setting.key in ("arguments", "extends"):
+            continue
+        for index, item in enumerate(setting.value):
+            here, first = layer.origin(setting, index), origins.get((setting.key, item))
+            if first is not None and first.file != here.file:
+                yield at(
+                    here,
+                    "an item is there already",
+                    f'"{item}": {first.file}:{first.line} has it',
+                    "take it out",
+                )
+
+
+def _of_no_effect(layer: Layer, made: Survey) -> Iterator[Finding]:
+    """Paths that come to nothing here."""
+    grants = [item for item in made.found if isinstance(item, Grant)]
+    idle = [item.words for item in made.found if isinstance(item, Withheld)]
+    for setting in layer.settings:
+        if setting.key not in PATH_KEYS or not isinstance(setting.value, tuple):
+            continue
+        for index, item in enumerate(setting.value):
+            origin, name = layer.origin(setting, index), item.removeprefix("?")
+            if item.startswith("!") or made.effective.origins.get((setting.key, item)) != origin:
+                continue
+            if setting.key == "files.hide":
+                if any(words.startswith(f"{name} is hidden") for words in idle):
+                    yield at(
+                        origin,
+                        "this hides what nothing shows",
+                        item,
+                        "take it out, or see what it was to hide",
+                    )
+            elif not any(grant.origin == origin and name in grant.words for grant in grants):
+                yield at(origin, "this grants nothing here", f"{item}: nothing there")
+
+
+def _sensitive(grant: Grant, host: Host) -> Iterator[Finding]:
+    if grant.origin.key not in ("files.read", "files.write"):
+        return
+    for name, holds in SENSITIVE.items():
+        secret = posixpath.join(host.user.home, name)
+        real = host.resolve(secret) or secret
+        for op in grant.ops:
+            if op.kind is not OpKind.BIND or not (within(op.source, real) or within(real, op.source)):
+                continue
+            changes = "read and change" if op.flags & OpFlag.WRITE else "read"
+            yield at(
+                grant.origin,
+                f"this lets it {changes} what should be yours alone",
+                f"~/{name}: {holds}",
+                f'hide that part: hide = ["~/{name}"]'
+                if within(real, op.source) and real != op.source
+                else "",
+            )
+
+
+def _within_another(grant: Grant, grants: Sequence[Grant]) -> Iterator[Finding]:
+    """Paths of `files` that lie in what another line grants, at least as far; of two equal ones the later is told."""
+    if grant.origin.key not in ("files.read", "files.write") or not grant.ops:
+        return
+    for other in grants:
+        if (
+            other.origin == grant.origin
+            or not other.origin.key.startswith("files.")
+            or not _covers(other, grant)
+        ):
+            continue
+        if _covers(grant, other) and grants.index(other) > grants.index(grant):
+            continue
+        yield at(
+            grant.origin,
+            "this is granted already",
+            f"{other.words}, by {other.origin}",
+            "take one of them out",
+        )
+        return
+
+
+def _covers(wide: Grant, narrow: Grant) -> bool:
+    """Whether all that `narrow` shows is shown by `wide`, writable where it is writable."""
+    return bool(narrow.ops) and all(any(_shows(op, inner) for op in wide.ops) for inner in narrow.ops)
+
+
+def _shows(wide: Op, op: Op) -> bool:
+    if wide.kind is not OpKind.BIND or op.kind is not OpKind.BIND:
+        return False
+    return within(op.source, wide.source) and not (op.flags & OpFlag.WRITE and not wide.flags & OpFlag.WRITE)
+
+
+def _told_away(grants: Collection[Grant], files: Collection[str]) -> Iterator[Finding]:
+    """Two holes that are worse together."""
+    watches = [grant for grant in grants if grant.origin.key == "display.x11" and grant.weight is Weight.HOLE]
+    sends = [
+        grant for grant in grants if grant.origin.key == "network.access" and grant.weight is Weight.HOLE
+    ]
+    for watch in watches[:1]:
+        for send in sends[:1]:
+            mine = next((grant for grant in (watch, send) if grant.origin.file in files), None)
+            if mine is not None:
+                yield at(
+                    mine.origin,
+                    "with X11 and the network together it can send away what is typed in other windows",
+                    f"{watch.origin} and {send.origin}",
+                    "use Wayland, or do without one of them",
+                )

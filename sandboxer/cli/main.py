@@ -1,0 +1,92 @@
+"""
+The command line: which verb, and what becomes of errors.
+
+What comes in: sys.argv. What goes out: an exit status, or this process becomes the launcher. Each verb is imported
+when it is used: most of a compile's time is imports. It never prints a traceback without --debug.
+"""
+
+from __future__ import annotations
+
+import sys
+
+FAILURE = 125
+INTERRUPTED = 130
+VERBS = ("explain", "check", "list")
+
+
+def main() -> int:
+    """The console script `sandboxer`. Returns the exit status."""
+    words = sys.argv[1:]
+    debug = words[:1] == ["--debug"]
+    if debug:
+        words = words[1:]
+    debug = debug or (words[:1] == ["run"] and "--debug" in words[: _end_of_options(words)])
+    from sandboxer.errors import SandboxerError
+
+    app = (
+        words[0]
+        if words and words[0][:1] not in ("", "-") and words[0] not in (*VERBS, "run", "help")
+        else ""
+    )
+    try:
+        return dispatch(words, debug=debug)
+    except SandboxerError as error:
+        if debug:
+            import traceback
+
+            traceback.print_exc()
+        print(_printable(error.render(app)), file=sys.stderr)
+        return FAILURE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        if debug:
+            raise
+        print(f"sandboxer: internal error: {type(error).__name__}: {_printable(str(error))}", file=sys.stderr)
+        print("  try: the same with `sandbox --debug`, and report what it prints", file=sys.stderr)
+        return FAILURE
+
+
+def dispatch(words: list[str], *, debug: bool) -> int:
+    """Run a verb. Raises SandboxerError."""
+    from sandboxer.errors import UsageError
+
+    verb = words[0] if words else ""
+    if verb in ("--help", "-h", "help", "--version") or (verb == "run" and _asks_for_help(words)):
+        from sandboxer.cli import output, usage
+
+        output.write(f"{usage.VERSION if verb == '--version' else usage.HELP}\n")
+        return 0
+    if verb in VERBS:
+        from importlib import import_module
+
+        module = import_module(f"sandboxer.cli.{verb}")
+        status: int = module.main(words[1:])
+        return status
+    if not verb or verb.startswith("-"):
+        raise UsageError(
+            f"there is no option {verb}" if verb else "there is nothing to start", hint="sandbox --help"
+        )
+    from sandboxer.cli.launch import launch
+    from sandboxer.cli.request import app_request, run_request
+
+    return launch(run_request(words, debug=debug) if verb == "run" else app_request(words, debug=debug))
+
+
+def _asks_for_help(words: list[str]) -> bool:
+    return not {"--help", "-h"}.isdisjoint(words[: _end_of_options(words)])
+
+
+def _end_of_options(words: list[str]) -> int:
+    return words.index("--") if "--" in words else len(words)
+
+
+def _printable(text: str) -> str:
+    """Lines without what a terminal would act upon: file names in messages may be an application's choice."""
+    from sandboxer.cli.output import visible
+
+    return "\n".join(visible(line) for line in text.split("\n"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""
+The two texts that tell what this program is: `--help`, on one screen, and `--version`.
+
+What comes in: nothing. What goes out: texts, 24 lines of 80 columns at most.
+"""
+
+from __future__ import annotations
+
+from sandboxer import __version__
+
+KERNEL_FLOOR = "5.14"
+"""The first Linux with all of the new mount API that the launcher uses."""
+
+HELP = """\
+usage: sandbox APP [ARGUMENT...]
+       sandbox run [OPTION...] -- COMMAND [ARGUMENT...]
+       sandbox explain | check | list [--help] ...
+
+Starts a program in a box that holds only what its policy grants.
+
+  APP                    an application, by its policy (strict if it has none)
+  run -- COMMAND         any command
+    --policy NAME|FILE   application, set or file whose policy holds (strict)
+    --set KEY=VALUE      one key of the policy; can be repeated
+    --keep-fd NUMBER     hand over an open descriptor; can be repeated
+    --die-with-parent    end with the program that started it
+  explain APP            what APP can see and do here, and which line says so
+  check [FILE...]        mistakes in policies (all of them unless named)
+  list                   applications that have a policy
+
+  --debug                before APP or run: what is done, and where it fails
+  --version, --help
+
+examples: sandbox firefox report.pdf
+          sandbox run --set network.access=host -- curl https://example.org
+
+exit status: the program's own; 125 no box, 126 not executable, 127 not found"""
+
+VERSION = f"""\
+sandboxer {__version__}
+Needs Linux {KERNEL_FLOOR} or newer.
+Licence GPL-3.0-or-later: free software, without any warranty."""

@@ -1,0 +1,92 @@
+"""Verbs, exit statuses, and what the user reads when something fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sandboxer.cli import main as module
+from sandboxer.cli.main import main
+from sandboxer.cli.usage import HELP
+from sandboxer.errors import ResolveError
+
+TREE = Path(__file__).parents[3]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr("sys.argv", ["sandboxer", *words])
+    return main()
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "help"])
+def test_help_fits_on_one_screen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], word: str
+) -> None:
+    assert 0 == run(monkeypatch, word)
+    assert HELP + "\n" == capsys.readouterr().out
+    assert HELP.count("\n") < 50
+    assert all(len(line) <= 110 for line in HELP.splitlines())
+
+
+def test_the_version_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert 0 == run(monkeypatch, "--version")
+    assert capsys.readouterr().out.startswith("sandboxer ")
+
+
+@pytest.mark.parametrize("words", [(), ("--nonsense",), ("run", "x"), ("./path",), ("--debug",)])
+def test_a_command_line_that_means_nothing_is_125_with_a_hint(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert 125 == run(monkeypatch, *words)
+    assert "\n  try: sandbox" in capsys.readouterr().err
+
+
+def test_an_error_is_rendered_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_words: list[str], *, debug: bool) -> int:
+        raise ResolveError("cannot do it", subject="/x\x1b[2J", hint="another way")
+
+    monkeypatch.setattr(module, "dispatch", fail)
+    assert 125 == run(monkeypatch, "firefox")
+    assert "sandboxer: firefox: cannot do it\n  /x\\x1b[2J\n  try: another way\n" == capsys.readouterr().err
+
+
+def test_a_fault_of_ours_is_said_to_be_one_and_debug_shows_where(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_words: list[str], *, debug: bool) -> int:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(module, "dispatch", fail)
+    assert 125 == run(monkeypatch, "firefox")
+    assert "internal error: ZeroDivisionError: oops" in capsys.readouterr().err
+    with pytest.raises(ZeroDivisionError):
+        run(monkeypatch, "--debug", "firefox")
+
+
+def test_root_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    assert 125 == run(monkeypatch, "firefox")
+    assert "refuses to run as root" in capsys.readouterr().err
+
+
+def test_a_compile_imports_only_what_it_may() -> None:
+    """
+    Imports are most of a compile's time, so each one has been weighed.
+
+    `inspect` isn't among them: msgspec imports it by way of typing_extensions, where a tool has installed that.
+    """
+    seldom = {
+        "argparse", "dataclasses", "glob", "hashlib", "json", "logging", "pathlib", "pyseccomp", "rich",
+        "shutil", "socket", "subprocess", "tempfile", "dbus_next", "asyncio", "ctypes", "random", "difflib",
+    }  # fmt: skip
+    code = "import sys; before = set(sys.modules); import sandboxer.cli.launch; print(*(set(sys.modules) - before))"
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=TREE, env={}
+    ).stdout
+    assert set() == seldom & set(output.split())
