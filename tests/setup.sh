@@ -1,0 +1,204 @@
+# shellcheck shell=sh disable=SC2034,SC2154  # variables go to and come from the two that source this
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# What ./run and ./test share: everything between a fresh clone and an installed project.
+# They set `tree` (the checkout) and source this file.
+#
+# It changes: system packages (apt, as root or through sudo), and build/ in the checkout. Called as root it makes an
+# ordinary user to do the rest, because the sandbox refuses to run as root, and works on a copy of the tree in that
+# user's home. It says what it is about to do before each step, and says nothing where nothing is to be done.
+
+ACCOUNT=sandboxer-dev
+BUILD_PACKAGES="python3 python3-venv python3-dev gcc libc6-dev libcap-dev libseccomp2 cmake ninja-build"
+lists_are_fresh=
+newline='
+'
+
+say() { printf 'set-up: %s\n' "$*" >&2; }
+
+stop() {
+    say "$@"
+    exit 125
+}
+
+# as_admin COMMAND...: as root, whoever we are.
+as_admin() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo -- "$@"
+    else
+        stop "this step needs root, and there is no sudo here: run as root: $*"
+    fi
+}
+
+# missing_packages NAME...: those that are not installed.
+missing_packages() {
+    # shellcheck disable=SC2016  # the dollar signs are dpkg-query's
+    installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2>/dev/null || true)
+    for package in "$@"; do
+        case $newline$installed$newline in
+            *"$newline$package installed$newline"*) ;;
+            *) printf '%s ' "$package" ;;
+        esac
+    done
+}
+
+# install_packages PURPOSE NAME...
+install_packages() {
+    purpose=$1
+    shift
+    missing=$(missing_packages "$@")
+    [ -n "$missing" ] || return 0
+    if ! command -v apt-get >/dev/null; then
+        say "this system has no apt-get; $purpose needs what Debian calls: $*"
+        say "going on as if all that were here"
+        return 0
+    fi
+    if [ "$(id -u)" -eq 0 ]; then how=apt-get; else how="apt-get through sudo, which may ask for your password"; fi
+    say "$purpose needs system packages that are not installed: $missing"
+    say "installing them with $how; this can take some minutes"
+    log=$(mktemp)
+    # shellcheck disable=SC2086  # a list of names
+    if ! { { [ -n "$lists_are_fresh" ] || as_admin apt-get -q -o Acquire::Retries=3 update; } &&
+        as_admin env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=3 \
+            -o DPkg::Lock::Timeout=300 install --no-install-recommends $missing; } >"$log" 2>&1 </dev/null; then
+        tail -n 30 "$log" >&2
+        stop "the packages could not be installed; the last lines of apt-get's output are above, all of it is in $log"
+    fi
+    lists_are_fresh=yes
+    rm -f "$log"
+}
+
+# tree_key NAME...: a checksum over the names and contents of the files in these parts of the tree.
+tree_key() {
+    (cd "$tree" && find "$@" \( -path ./.git -o -path ./.venv -o -path ./build -o -name __pycache__ -o -name '.*_cache' \
+        -o -name .hypothesis -o -name '*.egg-info' \) -prune -o -type f -exec cksum {} + 2>/dev/null |
+        LC_ALL=C sort | cksum | tr -d ' ')
+}
+
+# note FILE TEXT: the text becomes the file's content. The file is the user's, so root doesn't write it.
+note() {
+    # shellcheck disable=SC2016  # for the inner shell
+    as_user sh -c 'printf "%s\n" "$2" >"$1"' sh "$1" "$2"
+}
+
+# The distribution's short name ("debian", "ubuntu"), or nothing.
+# shellcheck disable=SC1091  # not ours
+distribution() { (. /etc/os-release && printf '%s' "${ID:-}") 2>/dev/null || true; }
+
+# prepare_user: sets `work` (the tree that is worked in) and `venv`; from here on as_user runs commands as an ordinary user.
+prepare_user() {
+    if [ "$(id -u)" -ne 0 ]; then
+        work=$tree
+        venv=$work/build/venv
+        mkdir -p "$work/build"
+        if [ -z "${XDG_RUNTIME_DIR:-}" ]; then
+            XDG_RUNTIME_DIR=$work/build/runtime
+            mkdir -p "$XDG_RUNTIME_DIR"
+            chmod 0700 "$XDG_RUNTIME_DIR"
+            export XDG_RUNTIME_DIR
+        fi
+        return
+    fi
+    if [ -n "${SUDO_USER:-}" ] && [ "$SUDO_USER" != root ]; then ACCOUNT=$SUDO_USER; fi
+    if ! id -u "$ACCOUNT" >/dev/null 2>&1; then
+        say "the sandbox is for ordinary users and refuses to run as root: making the user $ACCOUNT to run as"
+        useradd --create-home --user-group --shell /bin/sh "$ACCOUNT"
+    fi
+    uid=$(id -u "$ACCOUNT")
+    gid=$(id -g "$ACCOUNT")
+    user_home=$(getent passwd "$ACCOUNT" | cut -d: -f6)
+    runtime=/run/user/$uid
+    mkdir -p /run/user
+    [ -d "$runtime" ] || install -d -m 0700 -o "$uid" -g "$gid" "$runtime"
+    work=$user_home/.cache/sandboxer-checkout
+    venv=$work/build/venv
+    home_of_tree=$tree
+    (
+        cd /
+        as_user mkdir -p "$work/build"
+        key=$(tree_key .)
+        [ "$(cat "$work/build/copied" 2>/dev/null)" != "$key" ] || exit 0
+        say "copying the tree to $work, where $ACCOUNT can read it and build in it"
+        as_user find "$work" -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
+        tar -C "$home_of_tree" --exclude=./.git --exclude=./.venv --exclude=./build -cf - . | as_user tar -C "$work" -xf -
+        note "$work/build/copied" "$key"
+    )
+}
+
+# as_user COMMAND...: as the ordinary user, in the tree that is worked in.
+# Root's environment stays behind, but for what a terminal, a proxy, a package index and a CI runner set.
+as_user() {
+    if [ "$(id -u)" -ne 0 ]; then
+        (cd "$work" && PATH=$venv/bin:$PATH exec "$@")
+        return
+    fi
+    (
+        for name in TERM COLORTERM NO_COLOR LANG LANGUAGE LC_ALL TZ CI DISPLAY \
+            http_proxy https_proxy no_proxy all_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY \
+            SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE $(env | sed -n 's/^\(PIP_[A-Z_]*\)=.*/\1/p'); do
+            eval "value=\${$name-}"
+            # shellcheck disable=SC2154  # set by eval
+            [ -z "$value" ] || set -- "$name=$value" "$@"
+        done
+        cd "$work" 2>/dev/null || cd /
+        exec setpriv --reuid "$uid" --regid "$gid" --init-groups env -i HOME="$user_home" USER="$ACCOUNT" \
+            LOGNAME="$ACCOUNT" SHELL=/bin/sh XDG_RUNTIME_DIR="$runtime" \
+            PATH="$venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games" \
+            ${xauthority:+"XAUTHORITY=$xauthority"} "$@"
+    )
+}
+
+# quietly WHAT COMMAND...: as the ordinary user; its output is shown only when it fails.
+quietly() {
+    what=$1
+    shift
+    log=$(mktemp)
+    if ! as_user "$@" >"$log" 2>&1 </dev/null; then
+        tail -n 60 "$log" >&2
+        stop "$what failed; the last lines of its output are above, all of it is in $log"
+    fi
+    rm -f "$log"
+}
+
+# install_project EXTRAS: the project in build/venv, with `EXTRAS` ("" or "test lint") of its optional dependencies.
+install_project() {
+    python=/usr/bin/python3
+    [ -x "$python" ] || python=$(command -v python3) || stop "there is no python3"
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        stop "Python 3.11 or newer is needed, and $python is $("$python" -V): Debian 12, Ubuntu 24.04 or newer have it"
+    wanted="$(tree_key pyproject.toml) $("$python" -V)"
+    have=$(cat "$work/build/requirements-installed" 2>/dev/null || true)
+    case $have in
+        "$wanted:"*"$1"*) ;;
+        *)
+            if [ "${have%:*}" != "$wanted" ]; then
+                say "making a Python environment in $venv"
+                quietly "making the Python environment" "$python" -m venv --clear "$venv"
+            fi
+            say "installing the Python packages that pyproject.toml names into it (python-prctl is compiled)"
+            # shellcheck disable=SC2086  # a list of names
+            as_user "$venv/bin/python" - $1 <<'END'
+import sys, tomllib
+with open("pyproject.toml", "rb") as file:
+    tables = tomllib.load(file)
+wanted = tables["build-system"]["requires"] + tables["project"]["dependencies"]
+for extra in sys.argv[1:]:
+    wanted += tables["project"]["optional-dependencies"][extra]
+with open("build/requirements.txt", "w") as file:
+    print(*wanted, sep="\n", file=file)
+END
+            quietly "pip" "$venv/bin/python" -m pip install --use-pep517 --disable-pip-version-check \
+                --retries 5 -r "$work/build/requirements.txt"
+            note "$work/build/project-installed" nothing
+            note "$work/build/requirements-installed" "$wanted:$1"
+            ;;
+    esac
+    key=$(tree_key pyproject.toml sandboxer launchers policies desktop)
+    [ "$(cat "$work/build/project-installed" 2>/dev/null)" != "$key" ] || return 0
+    say "building the launcher and installing sandboxer"
+    quietly "the build" "$venv/bin/python" -m pip install --disable-pip-version-check --no-deps --no-build-isolation \
+        --force-reinstall "$work"
+    note "$work/build/project-installed" "$key"
+}
