@@ -159,9 +159,11 @@ void bind_documents(struct root *root, struct call *call)
     if (!(call->plan->header->flags & SBX_PLAN_DOCUMENTS_READ))
         return;
     for (char **word = call->argv; *word; word++) {
+        size_t length = strlen(*word);
+
         /* The plan's own words are not the user's; a command without a slash is looked up in the box's PATH. */
-        if ((size_t)(word - call->argv) < call->plan->header->command.count || **word == '-' || **word == '\0' ||
-            (word == call->argv && !strchr(*word, '/')))
+        if ((size_t)(word - call->argv) < call->plan->header->command.count || length == 0 || **word == '-' ||
+            (*word)[length - 1] == '/' || (word == call->argv && !strchr(*word, '/')))
             continue;
         CLEANUP_FD int file = open_named(call->plan, *word);
         if (file >= 0)
