@@ -64,7 +64,7 @@ void bind_descriptor(struct root *root, int source, const char *box_path, unsign
 
 /* documents.c: hand in the files that the user named, and the terminal; rewrites words of argv in place. */
 void bind_documents(struct root *root, struct call *call);
-void bind_terminal(struct root *root);
+void bind_terminal(struct root *root, const struct plan *plan);
 void enter_directory(const struct call *call);
 
 /* confine.c: give up everything. After it, nothing but the filter's permitted calls is possible. */

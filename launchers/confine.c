@@ -25,9 +25,9 @@ struct landlock_beneath {
 } __attribute__((packed));
 enum {
     LANDLOCK_BENEATH = 1,
-    LANDLOCK_WRITE_FILE = 1 << 1,
-    LANDLOCK_TRUNCATE = 1 << 14,
-    LANDLOCK_CHANGES = LANDLOCK_WRITE_FILE | 0x7ff0, /* remove, make, refer, truncate: all that isn't reading */
+    LANDLOCK_READ_FILE = 1 << 2,
+    LANDLOCK_WRITE_FILE = 1 << 1 | 1 << 14 /* truncate */,
+    LANDLOCK_FILES = 0x7fff, /* all rights of ABI 3 */
     LANDLOCK_SCOPES = 1 << 0 /* abstract unix sockets */ | 1 << 1 /* signals */,
 };
 
@@ -58,23 +58,24 @@ static long permit(int ruleset, int fd, uint64_t access)
     return syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_BENEATH, &rule, 0);
 }
 
-/* A descriptor that was handed over for writing may be opened again by its /proc name (/dev/stdout); one for reading
- * may not be turned into one for writing that way. Pipes and sockets (EBADFD) lie outside Landlock's rules. */
+/* A descriptor that was handed over may be opened again by its /proc name (/dev/stdout), in the way in which it is
+ * open, and in no other. Pipes and sockets (EBADFD) lie outside Landlock's rules. */
 static void permit_descriptor(int ruleset, int fd)
 {
     int mode = fcntl(fd, F_GETFL);
 
     require(mode, "cannot look at a descriptor that is handed over");
-    if ((mode & O_ACCMODE) != O_RDONLY && permit(ruleset, fd, LANDLOCK_WRITE_FILE | LANDLOCK_TRUNCATE) != 0 &&
-        errno != EBADFD)
+    uint64_t access = ((mode & O_ACCMODE) != O_WRONLY ? LANDLOCK_READ_FILE : 0) |
+                      ((mode & O_ACCMODE) != O_RDONLY ? LANDLOCK_WRITE_FILE : 0);
+    if (permit(ruleset, fd, access) != 0 && errno != EBADFD)
         require(-1, "cannot permit a descriptor that is handed over");
 }
 
-/* What isn't mounted in the box can't be changed, abstract sockets and signals don't reach out of it. */
+/* What isn't mounted in the box can't be opened or changed; abstract sockets and signals don't reach out of it. */
 static void enter_landlock(const struct plan_header *header)
 {
     struct landlock_attributes attributes = {
-        .handled_access_fs = (header->flags & SBX_PLAN_LANDLOCK_WRITE) ? LANDLOCK_CHANGES : 0,
+        .handled_access_fs = (header->flags & SBX_PLAN_LANDLOCK_FILES) ? LANDLOCK_FILES : 0,
         .scoped = (header->flags & SBX_PLAN_LANDLOCK_SCOPE) ? LANDLOCK_SCOPES : 0,
     };
     CLEANUP_FD int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof attributes, 0);
@@ -83,7 +84,7 @@ static void enter_landlock(const struct plan_header *header)
     if (attributes.handled_access_fs) {
         CLEANUP_FD int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
         require(root, "cannot open the box's root");
-        require(permit(ruleset, root, LANDLOCK_CHANGES), "cannot permit changes in the box");
+        require(permit(ruleset, root, LANDLOCK_FILES), "cannot permit the files in the box");
         for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
             permit_descriptor(ruleset, fd);
         for (uint32_t i = 0; i < header->keep_fd_count; i++)
@@ -100,7 +101,7 @@ void confine(const struct plan *plan)
     require(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL, 0, 0, 0), "cannot make the box's session keyring");
     drop_capabilities();
     require(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "cannot set no_new_privs");
-    if (plan->header->flags & (SBX_PLAN_LANDLOCK_SCOPE | SBX_PLAN_LANDLOCK_WRITE))
+    if (plan->header->flags & (SBX_PLAN_LANDLOCK_SCOPE | SBX_PLAN_LANDLOCK_FILES))
         enter_landlock(plan->header);
     /* This process outlives the application's start and knows the plan: keep the box from reading it. */
     require(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "cannot make the box's first process undumpable");

@@ -172,8 +172,10 @@ void bind_documents(struct root *root, struct call *call)
 }
 
 /* ttyname() inside finds the terminal at /dev/console: the box's /dev/pts is another instance. */
-void bind_terminal(struct root *root)
+void bind_terminal(struct root *root, const struct plan *plan)
 {
+    if (plan->header->flags & SBX_PLAN_TERMINAL_OUTPUT)
+        return;
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
         char path[SBX_PATH_SIZE_MAX];
         struct stat open_terminal, named;

@@ -80,6 +80,21 @@ static void settle_descriptors(const struct plan_header *header)
     }
 }
 
+/* Leave of a terminal on a standard descriptor only what can be written to: whoever holds it for reading, and has left
+ * the terminal's session, gets what the user types at the shell. */
+static void mute_terminal(int fd)
+{
+    static const char *const names[] = {"/dev/null", "/proc/self/fd/1", "/proc/self/fd/2"};
+
+    if (!isatty(fd))
+        return;
+    int mute = open(names[fd], (fd == STDIN_FILENO ? O_RDONLY : O_WRONLY) | O_NOCTTY | O_CLOEXEC);
+    if (mute < 0) /* somebody else's terminal, after su: without it, then */
+        mute = open(names[STDIN_FILENO], O_WRONLY | O_CLOEXEC);
+    if (mute < 0 || dup2(mute, fd) != fd || close(mute) != 0)
+        fail((struct failure){.what = "cannot keep the terminal's input from the application", .error = errno});
+}
+
 static void note_directory(struct call *call)
 {
     if (!getcwd(call->directory, sizeof call->directory) || call->directory[0] != '/' ||
@@ -146,6 +161,9 @@ int main(int argc, char **argv, char **environment)
                               .hint = "something changed in that moment; start it again"});
     fail_for(plan_string(&plan, plan.header->app));
     settle_descriptors(plan.header);
+    if (plan.header->flags & SBX_PLAN_TERMINAL_OUTPUT)
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+            mute_terminal(fd);
     if (plan.header->notice)
         say(plan_string(&plan, plan.header->notice));
     call.plan = &plan;

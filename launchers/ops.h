@@ -68,8 +68,10 @@ enum sbx_plan_flag {
 	SBX_PLAN_BY_DIRECTORY = 64,
 	/* The box lives until its last process ends, not its first. */
 	SBX_PLAN_LINGER = 128,
-	/* A Landlock domain denies changing anything that isn't mounted in the box, descriptors or not (ABI 3). */
-	SBX_PLAN_LANDLOCK_WRITE = 256,
+	/* A Landlock domain denies opening or changing what isn't mounted in the box, descriptors or not (ABI 3). */
+	SBX_PLAN_LANDLOCK_FILES = 256,
+	/* Where a standard descriptor is a terminal, the application can write to it, and not read what is typed. */
+	SBX_PLAN_TERMINAL_OUTPUT = 512,
 };
 
 /* A fact that shaped the plan; the launcher refuses the plan as stale when it no longer holds. */

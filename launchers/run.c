@@ -67,7 +67,7 @@ _Noreturn static void run_in_box(struct call *call, int reports, const sigset_t 
     make_root(&root);              /* after: an empty tmpfs is attached; host mounts are a private copy */
     run_mount_ops(&root, plan);    /* a list, checked: what the policy grants                          */
     bind_documents(&root, call);   /* what the user named                                              */
-    bind_terminal(&root);
+    bind_terminal(&root, plan);
     leave_host(&root);             /* after: the host's tree is unreachable, and no descriptor leads there */
     enter_directory(call);
     memset(call->caller_memory, 0, call->caller_memory_size); /* /proc/1/cmdline and environ are empty   */

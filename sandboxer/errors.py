@@ -24,9 +24,7 @@ class SandboxerError(Exception):
 
     exit_status = 125
 
-    def __init__(
-        self, what: str, *, subject: str = "", origin: Origin | None = None, hint: str = ""
-    ) -> None:
+    def __init__(self, what: str, *, subject: str = "", origin: Origin | None = None, hint: str = "") -> None:
         super().__init__(what)
         self.what = what
         self.subject = subject

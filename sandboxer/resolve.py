@@ -24,6 +24,7 @@ from sandboxer.grants import (
     proc,
     sound,
     syscalls,
+    terminal,
 )
 from sandboxer.grants.grant import Grant, Withheld
 from sandboxer.grants.paths import within
@@ -32,7 +33,7 @@ from sandboxer.plan.ops import Op, OpFlag, OpKind, PlanFlag
 from sandboxer.policy.effective import Effective
 from sandboxer.words import BUILT_IN, BoxPath, Record, changed
 
-ROOMS = (base, proc, landlock, files, display, sound, devices, look, network, environment)
+ROOMS = (base, proc, landlock, files, display, sound, devices, terminal, look, network, environment)
 """Every permission, in the order of effect: where two set one variable, the later holds."""
 LINKS_MAX = 40
 

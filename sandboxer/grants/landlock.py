@@ -4,11 +4,11 @@ Landlock: a second wall, behind the namespaces, that closes what namespaces leav
 What comes in: which Landlock the kernel has. What goes out: switches of the plan, in every box, whatever its policy; or
 a hole for each that the kernel can't close. It never restricts what is mounted in the box.
 
-Abuse that it closes: a file on standard input can be opened again for writing by its name in /proc, past all mounts;
-sockets in the abstract name space belong to the network namespace, so that with the machine's network the X server, a
-session bus and much more can be reached without any file; and a signal to process group 0 reaches whoever was started
-together with the launcher (a pipeline, a script), pid namespace or not. A domain that handles files forbids mounting
-as well, which the filter does anyway.
+Abuse that it closes: a file on standard input can be opened again for writing by its name in /proc, past all mounts,
+and a directory that was handed over by mistake would lead out of the box; sockets in the abstract name space belong to
+the network namespace, so that with the machine's network the X server, a session bus and much more can be reached
+without any file; and a signal to process group 0 reaches whoever was started together with the launcher (a pipeline, a
+script), pid namespace or not. A domain that handles files forbids mounting as well, which the filter does anyway.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sandboxer.plan.ops import PlanFlag
 from sandboxer.policy.effective import Effective
 from sandboxer.words import BUILT_IN
 
-WRITE_ABI = 3
+FILES_ABI = 3
 """The first with LANDLOCK_ACCESS_FS_TRUNCATE. Source: landlock(7)."""
 SCOPE_ABI = 6
 """The first with LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET and LANDLOCK_SCOPE_SIGNAL. Source: landlock(7)."""
@@ -29,14 +29,14 @@ SCOPE_ABI = 6
 
 def grants(effective: Effective, host: Host) -> Iterator[Grant]:
     """What every box gets, as far as the kernel can."""
-    if host.landlock_abi >= WRITE_ABI:
+    if host.landlock_abi >= FILES_ABI:
         yield Grant(
             topic="files",
-            words="can't change a file outside through a descriptor that it is given",
+            words="can't open a file outside again through a descriptor that it is given",
             detail="Landlock refuses it",
             weight=Weight.NOTICE,
             origin=BUILT_IN,
-            flags=PlanFlag.LANDLOCK_WRITE,
+            flags=PlanFlag.LANDLOCK_FILES,
         )
     else:
         yield Grant(

@@ -80,8 +80,10 @@ class PlanFlag(IntFlag):
     """Valid for one working directory only; cached under a name that holds it."""
     LINGER = 128
     """The box lives until its last process ends, not its first."""
-    LANDLOCK_WRITE = 256
-    """A Landlock domain denies changing anything that isn't mounted in the box, descriptors or not (ABI 3)."""
+    LANDLOCK_FILES = 256
+    """A Landlock domain denies opening or changing what isn't mounted in the box, descriptors or not (ABI 3)."""
+    TERMINAL_OUTPUT = 512
+    """Where a standard descriptor is a terminal, the application can write to it, and not read what is typed."""
 
 
 class StampKind(IntEnum):

@@ -115,6 +115,20 @@ class Network(Record, rename="kebab"):
     ] = "none"
 
 
+class Terminal(Record, rename="kebab"):
+    """What the application may do with the terminal that it is started from."""
+
+    access: Annotated[
+        Literal["full", "output"],
+        Meta(
+            description=(
+                "`full`: read what is typed and write; `output`: write only, so that it can't read what you type at "
+                "the shell while it runs in the background."
+            )
+        ),
+    ] = "full"
+
+
 class Environment(Record, rename="kebab"):
     """Which environment variables get in. What isn't named by a grant or here doesn't."""
 
@@ -187,6 +201,7 @@ class Policy(Record, rename="kebab"):
     devices: Devices = Devices()
     look: Look = Look()
     network: Network = Network()
+    terminal: Terminal = Terminal()
     environment: Environment = Environment()
     syscalls: Syscalls = Syscalls()
     advanced: Advanced = Advanced()

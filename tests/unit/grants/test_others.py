@@ -148,7 +148,7 @@ def test_the_machine_s_network_is_a_hole_and_follows_resolv_conf() -> None:
 def test_landlock_guards_descriptors_signals_and_abstract_sockets_in_every_box() -> None:
     for policy in (Policy(), Policy(advanced=Advanced(nested=True)), Policy(network=Network(access="host"))):
         found = granted(landlock.grants, policy, machine())
-        assert [PlanFlag.LANDLOCK_WRITE, PlanFlag.LANDLOCK_SCOPE] == [grant.flags for grant in found]
+        assert [PlanFlag.LANDLOCK_FILES, PlanFlag.LANDLOCK_SCOPE] == [grant.flags for grant in found]
         assert not [grant for grant in found if grant.weight is Weight.HOLE]
 
 
