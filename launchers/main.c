@@ -53,31 +53,44 @@ static char **split_words(char **words, const char *request_words[REQUEST_WORDS_
     return NULL;
 }
 
-/* Descriptors 0 to 2 exist, none given is a directory (openat() would walk out of the box through it), and the rest
- * is closed, but for those that the plan hands over. */
+/* A directory would let the application walk out of its box with openat(). */
+static void refuse_directory(int fd, const char *name)
+{
+    struct stat found;
+
+    if (fstat(fd, &found) != 0)
+        fail((struct failure){.what = "a descriptor to hand over isn't open", .subject = name, .error = errno});
+    if (S_ISDIR(found.st_mode))
+        fail((struct failure){.what = "a descriptor to hand over is a directory",
+                              .subject = name,
+                              .hint = "the application could leave its box through it; redirect from a file"});
+}
+
+/* Descriptors 0 to 2 exist, and are nothing that can't be handed over. */
+static void settle_standard_descriptors(void)
+{
+    static const char *const names[] = {"standard input", "standard output", "standard error"};
+
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+            fail((struct failure){.what = "cannot open /dev/null for a closed descriptor", .error = errno});
+        refuse_directory(fd, names[fd]);
+    }
+}
+
+/* Close all other descriptors, but for those that the plan hands over. */
 static void settle_descriptors(const struct plan_header *header)
 {
     unsigned first = STDERR_FILENO + 1;
-    struct stat found;
 
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
-            fail((struct failure){.what = "cannot open /dev/null for a closed standard descriptor", .error = errno});
     for (uint32_t i = 0; i <= header->keep_fd_count; i++) {
         unsigned next = i < header->keep_fd_count ? header->keep_fds[i] : ~0U;
         if (next > first && sys_close_range(first, next - (next != ~0U)) != 0)
             fail((struct failure){.what = "cannot close inherited descriptors", .error = errno});
         first = next + 1;
     }
-    for (unsigned i = 0; i < 3 + header->keep_fd_count; i++) {
-        int fd = i < 3 ? (int)i : (int)header->keep_fds[i - 3];
-        if (fstat(fd, &found) != 0)
-            fail((struct failure){.what = "a descriptor to hand over isn't open", .error = errno});
-        if (S_ISDIR(found.st_mode))
-            fail((struct failure){.what = "a descriptor to hand over is a directory",
-                                  .subject = fd < 3 ? "standard input, output or error" : "--keep-fd",
-                                  .hint = "the application could leave its box through it; redirect from a file"});
-    }
+    for (uint32_t i = 0; i < header->keep_fd_count; i++)
+        refuse_directory((int)header->keep_fds[i], "--keep-fd");
 }
 
 /* Leave of a terminal on a standard descriptor only what can be written to: whoever holds it for reading, and has left
@@ -143,6 +156,7 @@ int main(int argc, char **argv, char **environment)
 
     if (argc < 1 || getuid() != geteuid() || getgid() != getegid())
         fail((struct failure){.what = "refusing to run set-uid or set-gid"});
+    settle_standard_descriptors();
     call.caller = getppid();
     int compiled = argc > 1 && strcmp(argv[1], again) == 0;
     char **words = split_words(argv + 1 + compiled, request_words, &request.count);

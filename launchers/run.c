@@ -121,6 +121,18 @@ static int status_of_ended(pid_t init, int was_ready)
     return EXIT_SANDBOX;
 }
 
+/* The shell sees this process only. Unlike SIGSTOP, SIGTSTP does nothing where no shell could continue us (an orphaned
+ * process group: a desktop entry, a unit). SIGCONT comes to both of us. */
+static void stop_with_application(void)
+{
+    sigset_t stop;
+
+    (void)sigemptyset(&stop);
+    (void)sigaddset(&stop, SIGTSTP);
+    if (raise(SIGTSTP) != 0 || sigprocmask(SIG_UNBLOCK, &stop, NULL) != 0 || sigprocmask(SIG_BLOCK, &stop, NULL) != 0)
+        fail((struct failure){.what = "cannot stop with the application", .error = errno});
+}
+
 /* Until the box reports the application's status. That it does when no other process is left in the box, so that
  * there is no need to wait for the kernel to take its namespaces apart. */
 static int wait_for_status(pid_t init, int reports, int signals)
@@ -142,9 +154,7 @@ static int wait_for_status(pid_t init, int reports, int signals)
             return news.status;
         if (news.kind != NEWS_STOPPED)
             return status_of_ended(init, 1);
-        /* The shell sees this process only. SIGCONT comes to both of us. */
-        if (raise(SIGSTOP) != 0)
-            fail((struct failure){.what = "cannot stop with the application", .error = errno});
+        stop_with_application();
     }
 }
 
