@@ -5,7 +5,6 @@
  */
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "box.h"
 #include "fail.h"
@@ -129,42 +128,18 @@ _Noreturn static void serve(pid_t application, int lingers, int reports)
     }
 }
 
-/* A signal from the terminal (Ctrl-C and the like) that this process got, perhaps in place of the application; or 0. */
-static int terminal_signal(void)
-{
-    static const struct timespec now = {0, 0};
-    siginfo_t info;
-    sigset_t terminal;
-
-    (void)sigemptyset(&terminal);
-    (void)sigaddset(&terminal, SIGINT);
-    (void)sigaddset(&terminal, SIGQUIT);
-    (void)sigaddset(&terminal, SIGHUP);
-    int signal = sigtimedwait(&terminal, &info, &now);
-    if (signal < 0 && errno != EAGAIN && errno != EINTR)
-        fail((struct failure){.what = "cannot look for signals", .error = errno});
-    return signal > 0 && info.si_code == SI_KERNEL ? signal : 0;
-}
-
 _Noreturn void run_init(const struct call *call, int reports, const sigset_t *caller_mask)
 {
     const struct plan_header *header = call->plan->header;
 
-    if (tell(reports, (struct news){.kind = NEWS_READY}) != 0)
-        fail((struct failure){.what = "the launcher is gone", .error = errno});
-    int signal = terminal_signal();
-    if (signal != 0)
-        finish(EXIT_SIGNAL_BASE + signal, reports);
     /* Until it executes or ends, the application shares this process's memory, which needs no copy for so short. */
     pid_t application = vfork();
     if (application < 0)
         fail((struct failure){.what = "cannot start a process in the box", .error = errno});
     if (application == 0)
         start_application(call, caller_mask);
-    /* One that came in between may have come before there was an application; twice is better than never. */
-    signal = terminal_signal();
-    if (signal != 0 && kill(application, signal) != 0 && errno != ESRCH)
-        fail((struct failure){.what = "cannot hand on a signal", .error = errno});
+    if (tell(reports, (struct news){.kind = NEWS_READY}) != 0)
+        fail((struct failure){.what = "the launcher is gone", .error = errno});
     /* The application alone decides when its input and output are closed. */
     (void)close(STDIN_FILENO);
     (void)close(STDOUT_FILENO);

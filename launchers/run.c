@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "box.h"
 #include "fail.h"
@@ -45,6 +46,13 @@ static void end_with_monitor(int reports)
         fail((struct failure){.what = "the launcher is gone"});
 }
 
+/* A process without a controlling terminal can't open one by /dev/tty, and has none that could be read from. */
+static void leave_session(const struct plan *plan)
+{
+    if ((plan->header->flags & SBX_PLAN_TERMINAL_OUTPUT) && setsid() < 0)
+        fail((struct failure){.what = "cannot leave the terminal's session", .error = errno});
+}
+
 static void end_with_caller(pid_t caller)
 {
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
@@ -61,6 +69,7 @@ _Noreturn static void run_in_box(struct call *call, int reports, const sigset_t 
     end_with_monitor(reports);     /* before: all capabilities, but only in the new user namespace     */
     map_ids(plan);                 /* after: the user is himself; no other id exists                   */
     limit_nested_namespaces(plan); /* after: no further user namespaces, unless the policy says so     */
+    leave_session(plan);           /* after: no terminal, when the policy lets it have output only     */
     name_host(plan);
     raise_loopback(plan);
     (void)umask(0);
@@ -75,22 +84,54 @@ _Noreturn static void run_in_box(struct call *call, int reports, const sigset_t 
     run_init(call, reports, caller_mask);
 }
 
-/* What the terminal sends reaches the application itself, but for the end of a session, of which the kernel tells the
- * session's leader only. */
-static int is_for_application(const struct signalfd_siginfo *received)
+/* What a received signal is for the application, 0 for nothing. What the terminal sends (si_code above 0) reaches the
+ * application itself, but for the end of a session, of which the kernel tells the session's leader only; unless the box
+ * has a session of its own, in which a terminal's stop would be ignored. */
+static int meaning_of(const struct signalfd_siginfo *received, const struct plan_header *header)
 {
-    return received->ssi_code <= 0 || (received->ssi_signo == SIGHUP && getsid(0) == getpid());
+    int signal = (int)received->ssi_signo;
+
+    if (received->ssi_code <= 0)
+        return signal;
+    if (header->flags & SBX_PLAN_TERMINAL_OUTPUT)
+        return signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU ? SIGSTOP : signal;
+    return signal == SIGHUP && getsid(0) == getpid() ? SIGHUP : 0;
 }
 
-static void hand_on_signal(int signals, pid_t init)
+static void hand_on(int signal, pid_t init)
+{
+    siginfo_t info = {.si_signo = signal, .si_code = SI_QUEUE};
+
+    if (sys_queue_signal(init, signal, &info) != 0 && errno != ESRCH)
+        fail((struct failure){.what = "cannot hand on a signal", .error = errno});
+}
+
+static void hand_on_signal(int signals, pid_t init, const struct plan_header *header)
 {
     struct signalfd_siginfo received;
 
     if (read(signals, &received, sizeof received) != sizeof received)
         fail((struct failure){.what = "cannot receive a signal", .error = errno});
-    siginfo_t info = {.si_signo = (int)received.ssi_signo, .si_code = SI_QUEUE};
-    if (is_for_application(&received) && sys_queue_signal(init, info.si_signo, &info) != 0 && errno != ESRCH)
-        fail((struct failure){.what = "cannot hand on a signal", .error = errno});
+    int signal = meaning_of(&received, header);
+    if (signal != 0)
+        hand_on(signal, init);
+}
+
+/* Ctrl-C and the like that came while the box was being made: there was perhaps no application to receive it. */
+static void hand_on_early_signals(pid_t init)
+{
+    static const struct timespec now = {0, 0};
+    sigset_t terminal;
+    int signal;
+
+    (void)sigemptyset(&terminal);
+    (void)sigaddset(&terminal, SIGINT);
+    (void)sigaddset(&terminal, SIGQUIT);
+    (void)sigaddset(&terminal, SIGHUP);
+    while ((signal = sigtimedwait(&terminal, NULL, &now)) > 0)
+        hand_on(signal, init);
+    if (errno != EAGAIN)
+        fail((struct failure){.what = "cannot look for signals", .error = errno});
 }
 
 /* The next news from the box; of kind 0 when its first process has ended without a word. */
@@ -135,7 +176,7 @@ static void stop_with_application(void)
 
 /* Until the box reports the application's status. That it does when no other process is left in the box, so that
  * there is no need to wait for the kernel to take its namespaces apart. */
-static int wait_for_status(pid_t init, int reports, int signals)
+static int wait_for_status(pid_t init, int reports, int signals, const struct plan_header *header)
 {
     struct pollfd sources[] = {{.fd = reports, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
 
@@ -146,7 +187,7 @@ static int wait_for_status(pid_t init, int reports, int signals)
             fail((struct failure){.what = "cannot wait for the box", .error = errno});
         }
         if (sources[1].revents)
-            hand_on_signal(signals, init);
+            hand_on_signal(signals, init, header);
         if (!sources[0].revents)
             continue;
         struct news news = hear(reports);
@@ -193,11 +234,12 @@ static int watch(const struct plan *plan, pid_t init, int reports)
     /* The application alone decides when its input and output are closed. */
     (void)close(STDIN_FILENO);
     (void)close(STDOUT_FILENO);
+    hand_on_early_signals(init);
     handed_on(&set);
     CLEANUP_FD int signals = signalfd(-1, &set, SFD_CLOEXEC);
     if (signals < 0)
         fail((struct failure){.what = "cannot receive signals", .error = errno});
-    return wait_for_status(init, reports, signals);
+    return wait_for_status(init, reports, signals, plan->header);
 }
 
 int run_box(struct call *call)

@@ -4,9 +4,11 @@ The self-grant check: no box may change what runs outside it.
 What comes in: the directories and files that a policy makes writable, links followed. What goes out: nothing, or
 ResolveError with the line that asked. It never looks at content, and it holds for what doesn't exist yet, too.
 
-A writable place is refused when it holds, is, or lies in a protected one. A protected path that is a link, or lies
-behind one, protects the link, what it leads to, and every link between: whoever can write one of them can change what
-is run. What this doesn't see: scripts of the user's that a start-up file names, and programs that ~/bin links to.
+A writable place is refused when it is hidden in the home directory (a name on the way begins with a dot), caches aside:
+no list of what shells, desktops, editors and tools run from there could be complete. And it is refused when it holds,
+is, or lies in one of the places listed below. A listed path that is a link, or lies behind one, protects the link,
+what it leads to, and every link between: whoever can write one of them can change what is run. What this doesn't see:
+scripts of the user's that a start-up file names, programs that ~/bin links to, and the hooks of a repository.
 """
 
 from __future__ import annotations
@@ -147,17 +149,34 @@ def refuse_self_grants(writable: tuple[Op, ...], host: Host) -> None:
     """
     if not writable:
         return
+    for op in writable:
+        if is_hidden(op.source, host):
+            raise _refusal(op, "hidden files are what shells, the desktop and programs read when they start")
     for guarded in protected(host):
         for place in spellings(guarded.path, host):
             for op in writable:
                 if paths.within(place, op.source) or paths.within(op.source, place):
-                    raise ResolveError(
-                        "refuses to let the application change what runs outside the box",
-                        subject=f"{op.source}: would open {guarded.path}: {guarded.why}",
-                        origin=op.origin,
-                        hint="grant a directory that holds only documents; to permit it, with all that follows, set "
-                        "advanced.let-application-change-what-runs-outside = true",
-                    )
+                    raise _refusal(op, f"would open {guarded.path}: {guarded.why}")
+
+
+def _refusal(op: Op, why: str) -> ResolveError:
+    return ResolveError(
+        "refuses to let the application change what runs outside the box",
+        subject=f"{op.source}: {why}",
+        origin=op.origin,
+        hint="grant a directory that holds only documents; to permit it, with all that follows, set "
+        "advanced.let-application-change-what-runs-outside = true",
+    )
+
+
+def is_hidden(path: str, host: Host) -> bool:
+    """Whether a path lies in a hidden part of the home directory, what a program keeps in ~/.cache aside."""
+    for home in {host.user.home, host.resolve(host.user.home) or host.user.home}:
+        if path != home and paths.within(path, home):
+            parts = posixpath.relpath(path, home).split("/")
+            if any(part.startswith(".") for part in parts) and not (parts[0] == ".cache" and len(parts) > 1):
+                return True
+    return False
 
 
 def protected(host: Host) -> Iterator[Protected]:

@@ -1,14 +1,15 @@
 """
 The terminal that the application is started from.
 
-What comes in: `[terminal]`. What goes out: /dev/tty, or a switch by which the launcher takes the input away. It never
-touches the terminals that the application makes itself: those are in a devpts instance of its own.
+What comes in: `[terminal]`. What goes out: nothing, or a switch by which the launcher takes the input away. It never
+touches the terminals that the application makes itself: those are in a devpts instance of its own, and /dev/tty is
+whichever terminal a process has.
 
 Abuse: what is written to a terminal, the terminal interprets. A process that leaves the terminal's session keeps what
 it has open, and the kernel no longer stops it from reading in the background: it would get what the user types at the
-shell, passwords for sudo among it. Hence `output` for whatever has windows: its descriptors are opened anew for
-writing only, /dev/tty and /dev/console aren't there, and Landlock refuses to open them for reading by their /proc
-names. Pushing characters into the terminal is refused by the filter in any case.
+shell, passwords for sudo among it. Hence `output` for whatever has windows: the box has a session of its own, without a
+terminal, so that /dev/tty leads nowhere; its descriptors are opened anew for writing only; and Landlock refuses to open
+them for reading by their /proc names. Pushing characters into the terminal is refused by the filter in any case.
 """
 
 from __future__ import annotations
@@ -18,31 +19,20 @@ from collections.abc import Iterator
 from sandboxer.grants import landlock
 from sandboxer.grants.grant import Grant, Weight
 from sandboxer.host.view import Host
-from sandboxer.plan.ops import Op, OpFlag, OpKind, PlanFlag
+from sandboxer.plan.ops import PlanFlag
 from sandboxer.policy.effective import Effective
-from sandboxer.words import BoxPath, HostPath
-
-TTY = "/dev/tty"
 
 
 def grants(effective: Effective, host: Host) -> Iterator[Grant]:
     """One grant."""
     origin = effective.origin("terminal.access")
     if effective.policy.terminal.access == "full":
-        node = Op(
-            kind=OpKind.BIND,
-            box_path=BoxPath(TTY),
-            source=HostPath(TTY),
-            flags=OpFlag.DEVICE | OpFlag.NOEXEC,
-            origin=origin,
-        )
         yield Grant(
             topic="terminal",
             words="can read what is typed in the terminal that it is started from, and write there",
             detail="also while it runs in the background",
             weight=Weight.ACCESS,
             origin=origin,
-            ops=(node,) if host.type_of(TTY) else (),
         )
         return
     guarded = host.landlock_abi >= landlock.FILES_ABI

@@ -29,7 +29,12 @@ class Files(Record, rename="kebab"):
             )
         ),
     ] = "ephemeral"
-    read: Annotated[tuple[str, ...], Meta(description="Files and directories that can be read.")] = ()
+    read: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Files and directories that can be read, and sockets in them that can be talked to."
+        ),
+    ] = ()
     write: Annotated[
         tuple[str, ...], Meta(description="Files and directories that can be read, changed and deleted.")
     ] = ()

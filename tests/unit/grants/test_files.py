@@ -175,3 +175,19 @@ def test_documents_that_can_be_written_can_also_be_read() -> None:
     for grant in given(Files(documents="write"), machine()):
         flags |= grant.flags if isinstance(grant, Grant) else PlanFlag(0)
     assert PlanFlag.DOCUMENTS_READ | PlanFlag.DOCUMENTS_WRITE == flags
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["~/.config/anything", "~/.unheard-of", "~/.local/share/new", "~/Projects/x/.git", "~/.cache/sandboxer"],
+)
+def test_what_is_hidden_in_the_home_is_not_writable(path: str) -> None:
+    place = path.replace("~", "/home/ann")
+    with pytest.raises(ResolveError, match="change what runs outside"):
+        given(Files(write=(path,)), machine({place: Directory()}))
+    assert given(Files(write=(path,)), machine({place: Directory()}), dangerous=True)
+    assert given(Files(read=(path,)), machine({place: Directory()}))
+
+
+def test_what_a_program_keeps_in_the_cache_is_writable() -> None:
+    assert given(Files(write=("~/.cache/thumbnails",)), machine({"/home/ann/.cache/thumbnails": Directory()}))

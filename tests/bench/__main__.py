@@ -1,0 +1,314 @@
+"""
+The benchmark: how long `sandbox` takes to start a program, against others and against what was promised.
+
+All of it is one run on one machine, as the ordinary user. Rounds alternate between the competitors, in both
+directions; what counts is the median, over the rounds, of the ratio of two medians of one round, so that a busy moment
+strikes both or is dropped. Times are hyperfine's, which starts each program without a shell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bench.bubblewrap import Descriptors, arguments
+
+from sandboxer.plan.decode import decode
+from sandboxer.plan.ops import OpKind, Plan, PlanFlag
+from sandboxer.words import Record
+
+HERE = Path(__file__).resolve().parent
+SANDBOX = Path(sys.executable).parent / "sandbox"
+POLICY = "firefox"
+"""The gui set, the network, sound, downloads: as much as a policy that is shipped grants."""
+FIRST_DESCRIPTOR = 20
+WARM = 3
+
+
+class Target(Record):
+    """`ours` may take at most `most` times as long as `theirs`."""
+
+    name: str
+    ours: str
+    theirs: str
+    most: float
+
+
+TARGETS = (
+    Target(
+        name="against bubblewrap with the same binds and filter", ours="sandbox", theirs="bwrap", most=0.85
+    ),
+    Target(name="against firejail with its default profile", ours="sandbox", theirs="firejail", most=1 / 15),
+    Target(name="against a bare clone3 with the same namespaces", ours="sandbox", theirs="floor", most=2.0),
+    Target(name="compiled cold, against `python3 -c pass`", ours="cold", theirs="python", most=8.0),
+)
+MEMORY_MOST_KB = 1536
+
+
+def stop(why: str) -> SystemExit:
+    return SystemExit(f"tests/bench/run: {why}")
+
+
+def program(name: str) -> str:
+    """The path of a program that must be there."""
+    found = shutil.which(name)
+    if found is None:
+        raise stop(f"{name} isn't installed")
+    return found
+
+
+@contextmanager
+def session(directory: Path) -> Iterator[dict[str, str]]:
+    """A user's environment: empty directories, and the sockets of a compositor and a sound server to be granted."""
+    home, runtime = directory / "home", directory / "runtime"
+    for made in (home, home / "Downloads", runtime, runtime / "pulse"):
+        made.mkdir(mode=0o700)
+    with ExitStack() as stack:
+        for name in ("wayland-0", "pulse/native"):
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listener.bind(str(runtime / name))
+            listener.listen()
+        kept = {name: os.environ[name] for name in ("PATH", "USER", "LOGNAME", "TERM") if name in os.environ}
+        variables = {"LANG": "C.UTF-8", "HOME": str(home), "XDG_RUNTIME_DIR": str(runtime)}
+        yield kept | variables | {"WAYLAND_DISPLAY": "wayland-0"}
+
+
+def built(name: str, directory: Path) -> str:
+    """A C program of this directory, compiled statically."""
+    path = directory / name
+    subprocess.run([program("gcc"), "-O2", "-static", "-o", path, HERE / f"{name}.c"], check=True)
+    return str(path)
+
+
+def compiled_plan(words: Sequence[str], env: Mapping[str, str]) -> tuple[Path, Plan]:
+    """Start the box once, and read the plan that this left in the cache."""
+    subprocess.run([str(SANDBOX), *words], env=dict(env), check=True, cwd=env["HOME"])
+    (path,) = Path(env["XDG_RUNTIME_DIR"], "sandboxer", "plans").glob("*.plan")
+    return path, decode(path.read_bytes())
+
+
+def provided(contents: Sequence[bytes], directory: Path) -> tuple[int, ...]:
+    """Open descriptors from FIRST_DESCRIPTOR on that hold these contents."""
+    for number, content in enumerate(contents, FIRST_DESCRIPTOR):
+        path = directory / f"content-{number}"
+        path.write_bytes(content)
+        fd = os.open(path, os.O_RDONLY)
+        os.dup2(fd, number, inheritable=True)
+        os.close(fd)
+    return tuple(range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + len(contents)))
+
+
+def check_box(bwrap: Sequence[str], env: Mapping[str, str], descriptors: tuple[int, ...]) -> None:
+    """A competitor that confines less would win: bubblewrap's box must have a filter, too, and as good as no files."""
+    look = [
+        "grep",
+        "-E",
+        "^(Seccomp|NoNewPrivs):",
+        "/proc/self/status",
+        "/etc/shadow",
+        env["HOME"] + "/secret",
+    ]
+    done = subprocess.run(
+        [*bwrap, *look],
+        env=dict(env),
+        cwd=env["HOME"],
+        pass_fds=descriptors,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if (
+        "NoNewPrivs:\t1" not in done.stdout
+        or "Seccomp:\t2" not in done.stdout
+        or done.stderr.count("No such file") != 2
+    ):
+        raise stop(f"bubblewrap's box isn't what it should be:\n{done.stdout}{done.stderr}")
+
+
+class Race:
+    """Competitors, and the medians that they had: one for each round, in milliseconds."""
+
+    def __init__(
+        self, env: Mapping[str, str], directory: Path, descriptors: tuple[int, ...], rewind: str
+    ) -> None:
+        self._env = dict(env)
+        self._directory = directory
+        self._descriptors = descriptors
+        self._rewind = f"{rewind} {descriptors[0]} {descriptors[-1]}"
+        self.medians: dict[str, list[float]] = {}
+        self.fastest: dict[str, float] = {}
+
+    def round(self, commands: Mapping[str, str], runs: int, removed: Path | None = None) -> None:
+        """Run each command so often; before each run `removed` is removed."""
+        export = self._directory / "round.json"
+        words = [program("hyperfine"), "-N", "--style=none", f"--warmup={WARM}", f"--runs={runs}"]
+        words += ["--prepare", f"{self._rewind} {removed or ''}".strip(), "--export-json", str(export)]
+        done = subprocess.run(
+            [*words, *commands.values()],
+            env=self._env,
+            cwd=self._env["HOME"],
+            pass_fds=self._descriptors,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise stop(f"hyperfine failed:\n{done.stdout}{done.stderr}")
+        results = json.loads(export.read_text())["results"]
+        for name, result in zip(commands, results, strict=True):
+            self.medians.setdefault(name, []).append(result["median"] * 1000)
+            self.fastest[name] = min(self.fastest.get(name, result["min"]), result["min"])
+
+    def ratio(self, ours: str, theirs: str) -> float:
+        """The median over the rounds of one's time divided by the other's."""
+        return statistics.median(a / b for a, b in zip(self.medians[ours], self.medians[theirs], strict=True))
+
+
+def backwards(commands: Mapping[str, str]) -> dict[str, str]:
+    return dict(reversed(list(commands.items())))
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def kilobytes(path: str, field: str) -> int | None:
+    """A line "FIELD:  N kB" of a file in /proc; None where the file may not be read."""
+    try:
+        lines = Path(path).read_text().splitlines()
+    except PermissionError:
+        return None
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+
+
+def memory(words: Sequence[str], env: Mapping[str, str]) -> tuple[int, str]:
+    """
+    What our processes hold while an application runs, in kB, and an account of it.
+
+    The box's first process lets nobody look closer; its resident set is taken, which is more than its share.
+    """
+    with subprocess.Popen([str(SANDBOX), *words], env=dict(env), cwd=env["HOME"]) as monitor:
+        deadline = time.monotonic() + 10
+        application: list[int] = []
+        while not application and time.monotonic() < deadline:
+            time.sleep(0.05)
+            init = children(monitor.pid)
+            application = children(init[0]) if init else []
+        time.sleep(0.2)
+        share = kilobytes(f"/proc/{monitor.pid}/smaps_rollup", "Pss")
+        inner = kilobytes(f"/proc/{init[0]}/smaps_rollup", "Pss")
+        bound = kilobytes(f"/proc/{init[0]}/status", "VmRSS")
+        image = Path(f"/proc/{monitor.pid}/exe").resolve()
+        monitor.terminate()
+    if share is None or bound is None or not application:
+        raise stop("cannot look at the launcher's processes")
+    if image != SANDBOX.resolve() or len(init) != 1:
+        raise stop(f"the launcher is {image}, with {len(init)} children")
+    said = f"{inner} kB (PSS)" if inner is not None else f"at most {bound} kB (resident)"
+    return share + (
+        inner if inner is not None else bound
+    ), f"monitor {share} kB (PSS), first process {said}, no Python"
+
+
+def machine() -> str:
+    """One line on where this was measured."""
+    models = [
+        line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
+    ]
+    release = dict(
+        line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line
+    )
+    versions = [
+        subprocess.run([name, "--version"], capture_output=True, text=True, check=False).stdout.split("\n")[0]
+        for name in ("bwrap", "firejail", "hyperfine")
+    ]
+    parts = [
+        f"{os.cpu_count()} processors: {models[0].split(':')[1].strip() if models else 'unknown processor'}",
+        f"Linux {os.uname().release}",
+        release.get("PRETTY_NAME", "").strip('"'),
+        f"Python {sys.version.split()[0]}",
+        *versions,
+        f"load {os.getloadavg()[0]:.1f}",
+    ]
+    return ", ".join(parts)
+
+
+def main() -> int:
+    """Measure, print, compare."""
+    parser = argparse.ArgumentParser(
+        prog="tests/bench/run", description="Start times and memory, against targets."
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    quick = parser.parse_args().quick
+    if os.getuid() == 0:
+        raise stop("start it as an ordinary user: the sandbox refuses to run as root")
+    if not SANDBOX.exists():
+        raise stop(f"{SANDBOX}: install the project into this environment")
+    rounds, runs = (5, 30) if quick else (12, 40)
+    with tempfile.TemporaryDirectory(prefix="sandboxer-bench-") as place, session(Path(place)) as env:
+        directory = Path(place)
+        words = ["run", "--policy", POLICY, "--", "/bin/true"]
+        cached, plan = compiled_plan(words, env)
+        descriptors = Descriptors(FIRST_DESCRIPTOR)
+        hidden = [
+            str(op.box_path) for op in plan.ops if op.kind is OpKind.HIDE and Path(op.box_path).is_dir()
+        ]
+        bwrap = [program("bwrap"), *arguments(plan, descriptors, hidden)]
+        network = "private" if plan.flags & PlanFlag.PRIVATE_NETWORK else "host"
+        fds = provided(descriptors.contents, directory)
+        Path(env["HOME"], "secret").write_text("not for a box")
+        check_box(bwrap, env, fds)
+        race = Race(env, directory, fds, built("rewind", directory))
+        warm = {
+            "sandbox": " ".join([str(SANDBOX), *words]),
+            "bwrap": " ".join([*bwrap, "/bin/true"]),
+            "floor": f"{built('floor', directory)} {network} /bin/true",
+        }
+        cold = {"cold": warm["sandbox"], "python": f"{Path(sys.executable)} -c pass"}
+        for number in range(rounds):
+            race.round(warm if number % 2 else backwards(warm), runs)
+            race.round({"firejail": f"{program('firejail')} --quiet /bin/true"}, max(runs // 8, 3))
+            race.round(cold if number % 2 else backwards(cold), max(runs // 4, 5), removed=cached)
+        subprocess.run([str(SANDBOX), *words], env=env, check=True, cwd=env["HOME"])
+        used, account = memory(["run", "--policy", POLICY, "--", "sleep", "30"], env)
+    print(machine())
+    print(f"The box: policy {POLICY}, {len(plan.ops)} operations, {len(plan.stamps)} stamps, ", end="")
+    print(f"a filter of {len(plan.program) // 8} instructions; {rounds} rounds of {runs} runs.\n")
+    return table(race, used, account)
+
+
+def table(race: Race, used: int, account: str) -> int:
+    """Print what was measured. 1 when a target is missed."""
+    missed = 0
+    print("| what | ours | theirs | ratio | of the fastest runs | target | |")
+    print("|---|---:|---:|---:|---:|---:|---|")
+    for target in TARGETS:
+        ratio = race.ratio(target.ours, target.theirs)
+        ours, theirs = (statistics.median(race.medians[name]) for name in (target.ours, target.theirs))
+        best = race.fastest[target.ours] / race.fastest[target.theirs]
+        good = ratio <= target.most
+        missed += not good
+        print(
+            f"| {target.name} | {ours:.2f} ms | {theirs:.2f} ms | {ratio:.3f} | {best:.3f} | {target.most:.3f} "
+            f"| {'ok' if good else 'MISSED'} |"
+        )
+    good = used <= MEMORY_MOST_KB
+    missed += not good
+    verdict = "ok" if good else "MISSED"
+    print(f"| memory of our processes: {account} | {used} kB | | | | {MEMORY_MOST_KB} kB | {verdict} |")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

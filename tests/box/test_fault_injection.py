@@ -1,0 +1,218 @@
+"""
+Every system call of the launcher's processes is made to fail, one at a time, and each run is judged.
+
+What may never happen: the application starts with less confinement than in an undisturbed run; exit status 0 without
+the application having reported; a process that is left; a hang. What must happen when the application doesn't start:
+exit status 125.
+
+tests/programs/stepper.c injects the faults, tests/programs/probe.c is the application. A fault counts as the launcher's
+when it hits a call before the application's execve has succeeded, or any call of the launcher's two processes: the
+stepper numbers the calls per process and never touches the application's own program.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pty
+import re
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from boxes import HOME, PlannedBox
+from plans import bind
+from stepping import APPLICATION, MONITOR, NAMESPACES, Call, Run, Stepper, host_facts, landlock_flags
+
+from sandboxer.plan.ops import PlanFlag
+
+ERRORS = (errno.EPERM, errno.ENOMEM, errno.ENOSYS)
+LOADER_STATUSES = (127, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS)
+"""What the dynamic loader, and the C library before main(), end with when a call of theirs fails."""
+
+NAMED_BY_THE_USER = ("/dev/console:", "/run/documents/")
+
+
+class Fault(NamedTuple):
+    call: Call
+    error: int
+
+    def __str__(self) -> str:
+        return f"process {self.call.process}, call {self.call.place}, {self.call.name}: {errno.errorcode[self.error]}"
+
+
+def facts(report: str) -> dict[str, str]:
+    return dict(fact.split("=", 1) for fact in report.split(" ") if "=" in fact)
+
+
+def differences(report: str, undisturbed: str) -> Iterator[str]:
+    """
+    Facts of one report that are otherwise in the other.
+
+    A box may lack what the user's own words and terminal grant, and may start at home: then it has less, never more.
+    """
+    has, had = facts(report), facts(undisturbed)
+    for name in sorted(has.keys() | had.keys()):
+        before, after = had.get(name, ""), has.get(name, "")
+        if before == after or (name == "cwd" and after == HOME):
+            continue
+        old, new = set(re.split("[,;]", before)), set(re.split("[,;]", after))
+        if new < old and all(lost == "console" or lost.startswith(NAMED_BY_THE_USER) for lost in old - new):
+            continue
+        yield f"{name}: was {before}, is {after}"
+
+
+def complaints(fault: Fault, run: Run, undisturbed: Run) -> Iterator[str]:
+    """What is wrong with a run, in words."""
+    if run.hung:
+        yield "it hangs"
+        return
+    if not run.hit and fault.call.before_start:  # later ones depend on how the processes take turns
+        yield "the call was not reached: the run differs before the fault"
+    if run.output:
+        yield from differences(run.output, undisturbed.output)
+    if run.status == 0 and not run.output:
+        yield "exit status 0, and the application reported nothing"
+    if not run.started:
+        allowed: tuple[int, ...] = (125,)
+        if fault.call.before_main:
+            allowed += LOADER_STATUSES
+        if fault.call.process == APPLICATION and fault.call.name == "execve":
+            allowed = (126,)
+        if run.status not in allowed:
+            yield f"exit status {run.status} where the application didn't start"
+    if not run.started and run.output:
+        yield "a report from an application that didn't start"
+
+
+def inject(stepper: Stepper, calls: list[Call], workers: int) -> tuple[Counter[str], list[str]]:
+    """Try each error at each call. Returns how often what happened, and the complaints."""
+    undisturbed = stepper.list_calls()
+    happened: Counter[str] = Counter()
+    found: list[str] = []
+
+    def judge(fault: Fault) -> tuple[Fault, Run]:
+        return fault, stepper.fault(fault.call, fault.error)
+
+    with ThreadPoolExecutor(workers) as pool:
+        faults = [Fault(call, error) for call in calls for error in ERRORS]
+        for fault, run in pool.map(judge, faults):
+            what = (
+                "refused to start"
+                if not run.started
+                else "ran as if nothing was"
+                if run.status == 0
+                else "ended"
+            )
+            happened[what] += 1
+            if run.started and run.status == 0 and fault.call.before_start:
+                happened[f"tolerated: {fault.call.name}"] += 1
+            found += [f"{fault}: {complaint}" for complaint in complaints(fault, run, undisturbed)]
+    return happened, found
+
+
+@contextmanager
+def terminal() -> Iterator[int]:
+    """A terminal for standard input, so that the phase that hands it in has something to do."""
+    ours, theirs = pty.openpty()
+    try:
+        yield theirs
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
+@pytest.fixture
+def probe_words(native_program: Callable[..., Path], tmp_path: Path) -> tuple[list[str], Path]:
+    marker = tmp_path / "marker"
+    marker.touch()
+    return ["/probe", *host_facts(marker)], native_program("probe")
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("network", ["none", "host"])
+def test_no_system_call_of_the_set_up_can_fail_and_leave_a_weaker_box(
+    planned_box: PlannedBox,
+    probe_words: tuple[list[str], Path],
+    native_program: Callable[..., Path],
+    tmp_path: Path,
+    network: str,
+    record_property: Callable[[str, object], None],
+    pytestconfig: pytest.Config,
+) -> None:
+    command, probe = probe_words
+    document = tmp_path / "a document.txt"
+    document.write_text("words")
+    flags = PlanFlag.DOCUMENTS_READ | PlanFlag.DIE_WITH_PARENT | landlock_flags()
+    if network == "none":
+        flags |= PlanFlag.PRIVATE_NETWORK
+    words = planned_box.plan(*command, flags=flags, more=[bind("/probe", str(probe))])
+    with terminal() as stdin:
+        stepper = Stepper(
+            [str(native_program("stepper"))],
+            [*words, str(document)],
+            stdin=stdin,
+            directory=tmp_path,
+            environment=planned_box.environment,
+        )
+        undisturbed = stepper.list_calls()
+        assert 0 == undisturbed.status
+        assert "complete=yes" in undisturbed.output
+        calls = [call for call in undisturbed.calls if call.can_fail]
+        if network == "host":  # all else is as without network
+            calls = [call for call in calls if call.process != MONITOR and "landlock" in call.name]
+        happened, found = inject(stepper, calls, os.cpu_count() or 1)
+    injected = len(calls) * len(ERRORS)
+    print(f"\n{injected} faults injected into {len(calls)} calls: {dict(happened)}")
+    record_property("faults", injected)
+    if (figures := getattr(pytestconfig, "cache", None)) is not None:
+        figures.set(f"sandboxer/faults-{network}", {"injected": injected, **happened})
+    assert not found, "\n".join(found)
+    assert network == "host" or len(calls) > 300
+
+
+def test_the_probe_tells_a_box_from_the_world_outside(
+    planned_box: PlannedBox, probe_words: tuple[list[str], Path]
+) -> None:
+    command, probe = probe_words
+    words = planned_box.plan(*command, more=[bind("/probe", str(probe))])
+    inside = facts(planned_box.run(words).stdout)
+    done = subprocess.run([str(probe), *command[1:]], capture_output=True, text=True, check=True)
+    outside = facts(done.stdout)
+    for name in NAMESPACES:
+        assert ("own", "shared") == (inside[f"{name}-ns"], outside[f"{name}-ns"]), name
+    assert ("0" * 16,) * 5 == tuple(inside[name] for name in ("inh", "prm", "eff", "bnd", "amb"))
+    assert ("1", "2", "1", "77", "0") == tuple(
+        inside[name] for name in ("nnp", "seccomp", "filters", "filter", "max-user-namespaces")
+    )
+    assert ("2", "1", "1,2") == (inside["pid"], inside["parent"], inside["processes"])
+    assert ("ENOENT", "yes") == (inside["marker"], outside["marker"])
+    assert ("EROFS", "own", "box") == (inside["root-writable"], inside["keyring"], inside["hostname"])
+    assert "0,1,2" == inside["fds"]
+    assert "shared" == outside["keyring"] or outside["keyring"].startswith("E")
+    assert not any("propagates" in mount for mount in inside["mounts"].split(";"))
+
+
+@pytest.mark.parametrize("weakening", ["an unsealed /proc/sys", "a writable /usr", "no network of its own"])
+def test_the_judge_sees_a_weaker_box(
+    planned_box: PlannedBox, probe_words: tuple[list[str], Path], weakening: str
+) -> None:
+    command, probe = probe_words
+    more = [bind("/probe", str(probe))]
+    whole = planned_box.run(planned_box.plan(*command, more=more)).stdout
+    again = planned_box.run(planned_box.plan(*command, more=more)).stdout
+    assert [] == list(differences(again, whole))
+    match weakening:
+        case "an unsealed /proc/sys":
+            words = planned_box.plan(*command, more=more, without=("/proc/sys",))
+        case "a writable /usr":
+            words = planned_box.plan(*command, more=[bind("/usr", write=True), *more], without=("/usr",))
+        case _:
+            words = planned_box.plan(*command, more=more, flags=PlanFlag(0))
+    assert [] != list(differences(planned_box.run(words).stdout, whole))
