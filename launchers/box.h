@@ -16,6 +16,7 @@ enum {
     ARENA_SIZE = 2 * 1024 * 1024 + 64 * 1024, /* the kernel's own limit for arguments and environment, and some */
     WORDS_MAX = 65536,
     DOCUMENTS_MAX = 256,
+    BASES_MAX = 32,
 };
 
 /* What the box's first process tells the monitor, through a pipe; a monitor that hears nothing knows that it died. */
@@ -49,10 +50,17 @@ void name_host(const struct plan *plan);
 void raise_loopback(const struct plan *plan);
 
 /* root.c: build the box's root file system on an empty tmpfs, then make it the only one there is. */
+struct base {
+    int mount; /* the root of a mount in the box */
+    const char *path;
+};
 struct root {
     int host; /* O_PATH: the host's /, still reachable until leave_host() */
-    int box;  /* O_PATH: the new root */
-    int parent; /* O_PATH: the directory in the box that was used last, -1 for none: operations come sorted */
+    /* The box's root and the directories mounted on the way to where the last operation was, the deepest last. Places
+     * are looked for from the deepest, so that nobody who can rename what lies between can lead a lookup elsewhere. */
+    struct base bases[BASES_MAX];
+    size_t depth;
+    int parent; /* O_PATH: the directory that was used last, -1 for none: operations come sorted */
     char parent_path[SBX_PATH_SIZE_MAX];
 };
 void make_root(struct root *root);
@@ -69,6 +77,10 @@ void enter_directory(const struct call *call);
 
 /* confine.c: give up everything. After it, nothing but the filter's permitted calls is possible. */
 void confine(const struct plan *plan);
+
+/* init.c: a signal from the terminal (Ctrl-C and the like) that waits for this process, perhaps in place of the
+ * application; 0 for none. Both halves look at the points where only they could have received it. */
+int terminal_signal(void);
 
 /* init.c: the box's first process, which starts the application, reaps, forwards, and never returns. */
 _Noreturn void run_init(const struct call *call, int reports, const sigset_t *caller_mask);

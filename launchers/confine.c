@@ -10,6 +10,7 @@
 #include <linux/keyctl.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
+#include <time.h>
 
 #include "box.h"
 #include "fail.h"
@@ -24,6 +25,7 @@ struct landlock_beneath {
     int32_t parent_fd;
 } __attribute__((packed));
 enum {
+    KEYRING_TRIES = 500,
     LANDLOCK_BENEATH = 1,
     LANDLOCK_READ_FILE = 1 << 2,
     LANDLOCK_WRITE_FILE = 1 << 1 | 1 << 14 /* truncate */,
@@ -93,12 +95,29 @@ static void enter_landlock(const struct plan_header *header)
     require(syscall(SYS_landlock_restrict_self, ruleset, 0), "cannot enter the Landlock domain");
 }
 
+/* A keyring of its own counts against the user's quota, and the kernel frees those of ended boxes with a delay: when
+ * hundreds of boxes are started in a row, wait for it. */
+static void join_keyring(void)
+{
+    static const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+
+    for (int tries = 0; tries < KEYRING_TRIES; tries++) {
+        if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL, 0, 0, 0) >= 0)
+            return;
+        if (errno != EDQUOT || nanosleep(&pause, NULL) != 0)
+            break;
+    }
+    fail((struct failure){.what = "cannot make the box's session keyring",
+                          .error = errno,
+                          .hint = errno == EDQUOT ? "raise sysctl kernel.keys.maxkeys, or end other boxes" : NULL});
+}
+
 void confine(const struct plan *plan)
 {
     struct sock_fprog program = {.len = (unsigned short)plan->header->program.count,
                                  .filter = (struct sock_filter *)(uintptr_t)plan->program};
 
-    require(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL, 0, 0, 0), "cannot make the box's session keyring");
+    join_keyring();
     drop_capabilities();
     require(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "cannot set no_new_privs");
     if (plan->header->flags & (SBX_PLAN_LANDLOCK_SCOPE | SBX_PLAN_LANDLOCK_FILES))

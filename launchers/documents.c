@@ -34,7 +34,7 @@ static int same_file(const struct stat *a, const struct stat *b)
 static int shown_at(const struct root *root, const char *path, const struct stat *file)
 {
     struct stat found;
-    CLEANUP_FD int fd = sys_openat2(root->box, path, O_PATH, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+    CLEANUP_FD int fd = sys_openat2(root->bases[0].mount, path, O_PATH, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 
     return fd >= 0 && fstat(fd, &found) == 0 && same_file(&found, file);
 }
@@ -137,8 +137,6 @@ static char *document_word(struct root *root, const struct call *call, char *wor
 
     if (fstat(file, &meant) != 0 || !S_ISREG(meant.st_mode))
         return word;
-    if (word[0] == '/' && shown_at(root, word, &meant))
-        return word;
     if (word[0] != '/' && call->directory[0] && shown_at(root, call->directory, &call->directory_stat) &&
         join(path, call->directory, word) == 0 && shown_at(root, path, &meant))
         return word;
@@ -160,10 +158,13 @@ void bind_documents(struct root *root, struct call *call)
         return;
     for (char **word = call->argv; *word; word++) {
         size_t length = strlen(*word);
+        struct stat found;
 
         /* The plan's own words are not the user's; a command without a slash is looked up in the box's PATH. */
         if ((size_t)(word - call->argv) < call->plan->header->command.count || length == 0 || **word == '-' ||
             (*word)[length - 1] == '/' || (word == call->argv && !strchr(*word, '/')))
+            continue;
+        if (**word == '/' && stat(*word, &found) == 0 && shown_at(root, *word, &found))
             continue;
         CLEANUP_FD int file = open_named(call->plan, *word);
         if (file >= 0)

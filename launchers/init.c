@@ -5,6 +5,7 @@
  */
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "box.h"
 #include "fail.h"
@@ -128,18 +129,42 @@ _Noreturn static void serve(pid_t application, int lingers, int reports)
     }
 }
 
+int terminal_signal(void)
+{
+    static const struct timespec now = {0, 0};
+    siginfo_t info;
+    sigset_t terminal;
+
+    (void)sigemptyset(&terminal);
+    (void)sigaddset(&terminal, SIGINT);
+    (void)sigaddset(&terminal, SIGQUIT);
+    (void)sigaddset(&terminal, SIGHUP);
+    int signal = sigtimedwait(&terminal, &info, &now);
+    if (signal < 0 && errno != EAGAIN && errno != EINTR)
+        fail((struct failure){.what = "cannot look for signals", .error = errno});
+    return signal > 0 && info.si_code == SI_KERNEL ? signal : 0;
+}
+
 _Noreturn void run_init(const struct call *call, int reports, const sigset_t *caller_mask)
 {
     const struct plan_header *header = call->plan->header;
 
+    /* From here the monitor takes this process's word for the application's status. */
+    if (tell(reports, (struct news){.kind = NEWS_READY}) != 0)
+        fail((struct failure){.what = "the launcher is gone", .error = errno});
+    int signal = terminal_signal();
+    if (signal != 0)
+        finish(EXIT_SIGNAL_BASE + signal, reports);
     /* Until it executes or ends, the application shares this process's memory, which needs no copy for so short. */
     pid_t application = vfork();
     if (application < 0)
         fail((struct failure){.what = "cannot start a process in the box", .error = errno});
     if (application == 0)
         start_application(call, caller_mask);
-    if (tell(reports, (struct news){.kind = NEWS_READY}) != 0)
-        fail((struct failure){.what = "the launcher is gone", .error = errno});
+    /* What came since may have come before there was an application to receive it. */
+    signal = terminal_signal();
+    if (signal != 0 && kill(application, signal) != 0 && errno != ESRCH)
+        fail((struct failure){.what = "cannot hand on a signal", .error = errno});
     /* The application alone decides when its input and output are closed. */
     (void)close(STDIN_FILENO);
     (void)close(STDOUT_FILENO);

@@ -50,12 +50,28 @@ static int open_beneath(int root, const char *path, uint64_t flags)
                        RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
 }
 
-/* Descend from the box's root to `path` (which is cut and mended on the way), making what is missing. */
-static int make_directories(const struct root *root, char *path, const char *origin)
+static int is_within(const char *path, const char *directory)
 {
-    int here = open_beneath(root->box, "/", O_DIRECTORY);
+    size_t length = strlen(directory);
 
-    for (char *part = path + 1, *end; here >= 0 && *part; part = end) {
+    return strncmp(path, directory, length) == 0 && (path[length] == '/' || path[length] == '\0');
+}
+
+/* The deepest mounted directory that holds box_path. Those that don't hold it are left behind. */
+static struct base base_of(struct root *root, const char *box_path)
+{
+    while (root->depth > 1 && !is_within(box_path, root->bases[root->depth - 1].path))
+        sys_cleanup_fd(&root->bases[--root->depth].mount);
+    return root->bases[root->depth - 1];
+}
+
+/* Descend from a base to `path` in the box (which is cut and mended on the way), making what is missing. */
+static int make_directories(struct base base, char *path, const char *origin)
+{
+    int here = open_beneath(base.mount, "/", O_DIRECTORY);
+
+    for (char *part = path + strlen(base.path), *end; here >= 0 && *part; part = end) {
+        part += strspn(part, "/");
         end = part + strcspn(part, "/");
         char after = *end;
         *end = '\0';
@@ -88,9 +104,10 @@ static int open_parent(struct root *root, const char *box_path, const char *orig
         return root->parent;
     memcpy(path, box_path, length);
     path[length] = '\0';
-    int parent = open_beneath(root->box, path, O_DIRECTORY);
+    struct base base = base_of(root, path);
+    int parent = open_beneath(base.mount, path + strlen(base.path), O_DIRECTORY);
     if (parent < 0 && errno == ENOENT)
-        parent = make_directories(root, path, origin);
+        parent = make_directories(base, path, origin);
     if (parent < 0)
         fail_at("cannot open a directory in the box", path, origin);
     sys_cleanup_fd(&root->parent);
@@ -124,17 +141,26 @@ static int open_place(struct root *root, const char *box_path, const char *origi
 /* Mount the detached `tree` at box_path; a link there is not followed, and can't hold a directory. */
 static void attach(struct root *root, int tree, const char *box_path, const char *origin)
 {
-    size_t length = strlen(box_path);
     int parent = open_parent(root, box_path, origin);
 
     if (sys_move_mount(tree, parent, last_component(box_path)) != 0)
         fail_at("cannot mount in the box", box_path, origin);
-    /* A directory that was opened before, here or beneath, is now covered. */
-    if (strncmp(root->parent_path, box_path, length) == 0 &&
-        (root->parent_path[length] == '/' || root->parent_path[length] == '\0')) {
+    if (is_within(root->parent_path, box_path)) { /* what was opened before, here or beneath, is now covered */
         sys_cleanup_fd(&root->parent);
         root->parent = -1;
     }
+}
+
+/* The same for a directory in which more is to be mounted: keeps `tree`, which the caller gives away. */
+static void attach_base(struct root *root, int tree, const char *box_path, const char *origin)
+{
+    attach(root, tree, box_path, origin);
+    (void)base_of(root, box_path);
+    if (root->depth == BASES_MAX) {
+        errno = EMLINK;
+        fail_at("cannot nest so many mounts in the box", box_path, origin);
+    }
+    root->bases[root->depth++] = (struct base){.mount = tree, .path = box_path};
 }
 
 /* A detached copy of the mount at `source`, with `attributes` set on all of it, cut off from mount propagation. */
@@ -153,13 +179,16 @@ void bind_descriptor(struct root *root, int source, const char *box_path, unsign
     uint64_t attributes = MOUNT_ATTR_NOSUID | ((flags & SBX_OPF_DEVICE) ? 0 : MOUNT_ATTR_NODEV) |
                           ((flags & SBX_OPF_WRITE) ? 0 : MOUNT_ATTR_RDONLY) |
                           ((flags & SBX_OPF_NOEXEC) ? MOUNT_ATTR_NOEXEC : 0);
-    CLEANUP_FD int tree = clone_mount(source, AT_RECURSIVE, attributes, box_path, origin);
+    int tree = clone_mount(source, AT_RECURSIVE, attributes, box_path, origin);
 
-    if (flags & SBX_OPF_DIRECTORY)
+    if (flags & SBX_OPF_DIRECTORY) {
         make_place(root, box_path, S_IFDIR, 0755, origin);
-    else
+        attach_base(root, tree, box_path, origin);
+    } else {
         make_place(root, box_path, S_IFREG, 0444, origin);
-    attach(root, tree, box_path, origin);
+        attach(root, tree, box_path, origin);
+        sys_cleanup_fd(&tree);
+    }
 }
 
 static void bind_host_path(struct root *root, const char *path, const char *box_path, unsigned flags,
@@ -201,9 +230,9 @@ static void own_directory(struct root *root, mode_t mode, const char *box_path, 
 {
     make_place(root, box_path, S_IFDIR, mode, origin);
     CLEANUP_FD int place = open_place(root, box_path, origin);
-    CLEANUP_FD int tree = clone_mount(place, 0, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, box_path, origin);
+    int tree = clone_mount(place, 0, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, box_path, origin);
 
-    attach(root, tree, box_path, origin);
+    attach_base(root, tree, box_path, origin);
 }
 
 static void seal(struct root *root, const char *box_path, const char *origin)
@@ -221,7 +250,7 @@ static int open_cover(const struct root *root, int covered, const char *box_path
 
     if (fstat(covered, &found) != 0)
         fail_at("cannot look at a place in the box", box_path, origin);
-    int cover = open_beneath(root->box, S_ISDIR(found.st_mode) ? COVER_DIRECTORY : COVER_FILE, 0);
+    int cover = open_beneath(root->bases[0].mount, S_ISDIR(found.st_mode) ? COVER_DIRECTORY : COVER_FILE, 0);
     if (cover < 0)
         fail_at("cannot open an empty cover", box_path, origin);
     return cover;
@@ -268,24 +297,26 @@ static int new_mount(const char *type, const struct option *options, unsigned at
 static void mount_new(struct root *root, const char *type, const struct option *options, unsigned attributes,
                       const char *box_path, const char *origin)
 {
-    CLEANUP_FD int tree = new_mount(type, options, attributes, origin);
+    int tree = new_mount(type, options, attributes, origin);
 
     make_place(root, box_path, S_IFDIR, 0755, origin);
-    attach(root, tree, box_path, origin);
+    attach_base(root, tree, box_path, origin);
 }
 
 void make_root(struct root *root)
 {
     static const struct option options[] = {{"mode", "0755"}, {NULL, NULL}};
+    int box = new_mount("tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, NULL);
 
     root->parent = -1;
+    root->bases[0] = (struct base){.mount = box, .path = ""};
+    root->depth = 1;
     root->host = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (root->host < 0)
         fail_at("cannot open the host's root", "/", NULL);
-    root->box = new_mount("tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, NULL);
     /* A mount must be attached before others can be mounted on it. It covers /, where this process already stands
      * beneath, so that lookups from root->host still meet the host's files. */
-    if (sys_move_mount(root->box, root->host, "") != 0)
+    if (sys_move_mount(box, root->host, "") != 0)
         fail_at("cannot attach the box's root", "/", NULL);
 }
 
@@ -342,16 +373,20 @@ void run_mount_ops(struct root *root, const struct plan *plan)
 
 void leave_host(struct root *root)
 {
-    if (sys_mount_setattr(root->box, 0, (struct mount_attr){.attr_set = MOUNT_ATTR_RDONLY}) != 0)
+    int box = root->bases[0].mount;
+
+    if (sys_mount_setattr(box, 0, (struct mount_attr){.attr_set = MOUNT_ATTR_RDONLY}) != 0)
         fail_at("cannot make the box's root read-only", "/", NULL);
     /* The host's root is stacked on the box's by pivot_root, then taken off. */
-    if (fchdir(root->box) != 0 || sys_pivot_root(".", ".") != 0)
+    if (fchdir(box) != 0 || sys_pivot_root(".", ".") != 0)
         fail_at("cannot change to the box's root", "/", NULL);
     if (fchdir(root->host) != 0 || sys_umount(".", MNT_DETACH) != 0)
         fail_at("cannot leave the host's root", "/", NULL);
     if (chdir("/") != 0)
         fail_at("cannot enter the box's root", "/", NULL);
-    if (close(root->host) != 0 || close(root->box) != 0 || (root->parent >= 0 && close(root->parent) != 0))
+    if (close(root->host) != 0 || (root->parent >= 0 && close(root->parent) != 0))
         fail_at("cannot let go of the host's root", "/", NULL);
-    root->parent = root->host = root->box = -1;
+    while (root->depth > 0)
+        if (close(root->bases[--root->depth].mount) != 0)
+            fail_at("cannot let go of the box's mounts", "/", NULL);
 }

@@ -11,7 +11,6 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "box.h"
 #include "fail.h"
@@ -117,21 +116,15 @@ static void hand_on_signal(int signals, pid_t init, const struct plan_header *he
         hand_on(signal, init);
 }
 
-/* Ctrl-C and the like that came while the box was being made: there was perhaps no application to receive it. */
-static void hand_on_early_signals(pid_t init)
+/* Ctrl-C and the like between block_signals() and clone3 reached this process alone: the start is cancelled. Later
+ * ones reach the box's first process as well, which heeds them. */
+static int cancelled_by(pid_t init)
 {
-    static const struct timespec now = {0, 0};
-    sigset_t terminal;
-    int signal;
+    int signal = terminal_signal();
 
-    (void)sigemptyset(&terminal);
-    (void)sigaddset(&terminal, SIGINT);
-    (void)sigaddset(&terminal, SIGQUIT);
-    (void)sigaddset(&terminal, SIGHUP);
-    while ((signal = sigtimedwait(&terminal, NULL, &now)) > 0)
-        hand_on(signal, init);
-    if (errno != EAGAIN)
-        fail((struct failure){.what = "cannot look for signals", .error = errno});
+    if (signal != 0 && (kill(init, SIGKILL) != 0 || waitpid(init, NULL, 0) != init))
+        fail((struct failure){.what = "cannot end the box", .error = errno});
+    return signal;
 }
 
 /* The next news from the box; of kind 0 when its first process has ended without a word. */
@@ -234,7 +227,6 @@ static int watch(const struct plan *plan, pid_t init, int reports)
     /* The application alone decides when its input and output are closed. */
     (void)close(STDIN_FILENO);
     (void)close(STDOUT_FILENO);
-    hand_on_early_signals(init);
     handed_on(&set);
     CLEANUP_FD int signals = signalfd(-1, &set, SFD_CLOEXEC);
     if (signals < 0)
@@ -265,6 +257,9 @@ int run_box(struct call *call)
         (void)close(pipe_ends[0]);
         run_in_box(call, pipe_ends[1], &caller_mask);
     }
+    int signal = cancelled_by(init);
+    if (signal != 0)
+        return EXIT_SIGNAL_BASE + signal;
     (void)close(pipe_ends[1]);
     return watch(call->plan, init, pipe_ends[0]);
 }
