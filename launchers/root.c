@@ -16,8 +16,10 @@
 #include "fail.h"
 #include "sys.h"
 
-#define COVER_DIRECTORY "/.cover/directory"
-#define COVER_FILE "/.cover/file"
+/* One empty directory and one empty file, to cover with and to mount on. From the box's root. */
+#define COVERS ".cover"
+#define COVER_DIRECTORY COVERS "/directory"
+#define COVER_FILE COVERS "/file"
 
 static const char *hint_for(int error)
 {
@@ -41,13 +43,13 @@ _Noreturn static void fail_at(const char *what, const char *path, const char *or
     fail((struct failure){.what = what, .subject = path, .error = errno, .origin = origin, .hint = hint_for(errno)});
 }
 
-/* An O_PATH descriptor of what lies beneath `root`; a link anywhere on the way, the last component included, is ELOOP. */
+/* An O_PATH descriptor of what lies beneath `root`; a link anywhere on the way, the last component included, is ELOOP.
+ * The path has no ".." (plan_check() or this file saw to it), so that RESOLVE_BENEATH would only cost time. */
 static int open_beneath(int root, const char *path, uint64_t flags)
 {
     while (*path == '/')
         path++;
-    return sys_openat2(root, *path ? path : ".", flags | O_PATH, 0,
-                       RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+    return sys_openat2(root, *path ? path : ".", flags | O_PATH, 0, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
 }
 
 static int is_within(const char *path, const char *directory)
@@ -116,15 +118,24 @@ static int open_parent(struct root *root, const char *box_path, const char *orig
     return parent;
 }
 
-/* Make the file or directory at box_path, unless something is there. */
-static void make_place(struct root *root, const char *box_path, mode_t type, mode_t mode, const char *origin)
+/* Make the directory at box_path, unless something is there. */
+static void make_directory(struct root *root, const char *box_path, mode_t mode, const char *origin)
+{
+    if (mkdirat(open_parent(root, box_path, origin), last_component(box_path), mode) != 0 && errno != EEXIST)
+        fail_at("cannot make a directory in the box", box_path, origin);
+}
+
+/* Make an empty file at box_path to mount on, unless something is there. On the box's own tmpfs a link to the one
+ * empty file does, at half the time of a new file. */
+static void make_mount_point(struct root *root, const char *box_path, const char *origin)
 {
     int parent = open_parent(root, box_path, origin);
     const char *name = last_component(box_path);
 
-    if ((type == S_IFDIR ? mkdirat(parent, name, mode) : mknodat(parent, name, S_IFREG | mode, 0)) != 0 &&
-        errno != EEXIST)
-        fail_at("cannot make a place in the box", box_path, origin);
+    if (linkat(root->bases[0].mount, COVER_FILE, parent, name, 0) == 0 || errno == EEXIST)
+        return;
+    if (errno != EXDEV || (mknodat(parent, name, S_IFREG | 0444, 0) != 0 && errno != EEXIST))
+        fail_at("cannot make a file in the box", box_path, origin);
 }
 
 /* What is already at box_path. */
@@ -182,10 +193,10 @@ void bind_descriptor(struct root *root, int source, const char *box_path, unsign
     int tree = clone_mount(source, AT_RECURSIVE, attributes, box_path, origin);
 
     if (flags & SBX_OPF_DIRECTORY) {
-        make_place(root, box_path, S_IFDIR, 0755, origin);
+        make_directory(root, box_path, 0755, origin);
         attach_base(root, tree, box_path, origin);
     } else {
-        make_place(root, box_path, S_IFREG, 0444, origin);
+        make_mount_point(root, box_path, origin);
         attach(root, tree, box_path, origin);
         sys_cleanup_fd(&tree);
     }
@@ -228,7 +239,7 @@ static void make_file(struct root *root, const unsigned char *data, uint32_t siz
 
 static void own_directory(struct root *root, mode_t mode, const char *box_path, const char *origin)
 {
-    make_place(root, box_path, S_IFDIR, mode, origin);
+    make_directory(root, box_path, mode, origin);
     CLEANUP_FD int place = open_place(root, box_path, origin);
     int tree = clone_mount(place, 0, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, box_path, origin);
 
@@ -299,7 +310,7 @@ static void mount_new(struct root *root, const char *type, const struct option *
 {
     int tree = new_mount(type, options, attributes, origin);
 
-    make_place(root, box_path, S_IFDIR, 0755, origin);
+    make_directory(root, box_path, 0755, origin);
     attach_base(root, tree, box_path, origin);
 }
 
@@ -320,11 +331,13 @@ void make_root(struct root *root)
         fail_at("cannot attach the box's root", "/", NULL);
 }
 
-/* What HIDE covers with: one empty directory, one empty file. */
-static void make_covers(struct root *root)
+static void make_covers(const struct root *root)
 {
-    make_place(root, COVER_DIRECTORY, S_IFDIR, 0555, NULL);
-    make_place(root, COVER_FILE, S_IFREG, 0444, NULL);
+    int box = root->bases[0].mount;
+
+    if (mkdirat(box, COVERS, 0755) != 0 || mkdirat(box, COVER_DIRECTORY, 0555) != 0 ||
+        mknodat(box, COVER_FILE, S_IFREG | 0444, 0) != 0)
+        fail_at("cannot make the empty covers", COVERS, NULL);
 }
 
 static void run_mount_op(struct root *root, const struct plan *plan, const struct plan_op *op)
@@ -335,7 +348,7 @@ static void run_mount_op(struct root *root, const struct plan *plan, const struc
 
     switch ((enum sbx_op_kind)op->kind) {
     case SBX_OP_DIR:
-        make_place(root, box_path, S_IFDIR, op->mode, origin);
+        make_directory(root, box_path, op->mode, origin);
         return;
     case SBX_OP_LINK:
         make_link(root, source, box_path, origin);
