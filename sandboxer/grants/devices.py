@@ -4,9 +4,9 @@ Device nodes: the harmless ones that every program expects, and the graphics car
 What comes in: `[devices]` and what lies in /dev. What goes out: binds of single nodes, on which device nodes work, and
 for a card the parts of sysfs that describe it. Every other node stays outside: the box's /dev is made from nothing.
 
-Abuse: null, zero, full and the random ones have nothing to abuse; for tty see `terminal`. A render node is a large piece
-of kernel code with a history of faults, and the memory of other programs' windows has leaked through it where drivers
-didn't clear it. Card nodes, with `full`, can also set modes and read what is shown, as far as the session's own
+Abuse: null, zero, full and the random ones have nothing to abuse; for tty see `terminal`. A render node is a large
+piece of kernel code with a history of faults, and the memory of other programs' windows has leaked through it where
+drivers didn't clear it. Card nodes, with `full`, can also set modes and read what is shown, as far as the session's own
 compositor leaves them.
 """
 

@@ -124,9 +124,9 @@ def test_without_user_namespaces_the_message_names_the_setting(
     sandbox_program: Path, session: dict[str, str]
 ) -> None:
     need_user_namespaces()
-    words = [sandbox_program, "run", "--", "echo", MARK]
+    words: list[str | Path] = [sandbox_program, "run", "--", "echo", MARK]
     script = 'echo 0 >/proc/sys/user/max_user_namespaces && exec setpriv --inh-caps=-all "$@"'
-    forbidden = [
+    forbidden: list[str | Path] = [
         need("unshare"),
         "--user",
         "--map-current-user",
@@ -146,7 +146,7 @@ def test_in_a_chroot_like_place_the_message_tells_of_it(
 ) -> None:
     need_user_namespaces()
     script = 'mount --rbind / /mnt && exec /usr/sbin/chroot /mnt setpriv --inh-caps=-all "$@"'
-    words = [
+    words: list[str | Path] = [
         need("unshare"),
         "--user",
         "--map-current-user",
@@ -163,7 +163,7 @@ def test_in_a_chroot_like_place_the_message_tells_of_it(
 
 def test_root_is_refused(sandbox_program: Path, session: dict[str, str]) -> None:
     need_user_namespaces()
-    as_root = [need("unshare"), "--user", "--map-root-user"]
+    as_root: list[str | Path] = [need("unshare"), "--user", "--map-root-user"]
     done = run_to_end([*as_root, sandbox_program, "run", "--", "echo", MARK], env=session)
     refused(done, "root", "ordinary user")
 
@@ -193,7 +193,7 @@ def test_a_warm_start_never_starts_python(
     box: Box, sandbox_program: Path, session: dict[str, str], tmp_path: Path
 ) -> None:
     settings = [word for key in GUI_WITHOUT_WINDOWS for word in ("--set", key)]
-    words = [sandbox_program, "run", "--policy", "gui", *settings, "--", "echo", MARK]
+    words: list[str | Path] = [sandbox_program, "run", "--policy", "gui", *settings, "--", "echo", MARK]
     run_to_end(words, env=session)
     trace = tmp_path / "trace"
     run_to_end([need("strace"), "-f", "-e", "trace=execve", "-o", trace, *words], env=session)
@@ -210,7 +210,16 @@ def test_a_changed_policy_is_in_force_at_the_next_start(
     applications.mkdir(parents=True)
     shown = Path(session["HOME"]) / "shown"
     shown.write_text(MARK)
-    command = [sandbox_program, "run", "--policy", "mine", "--", "sh", "-c", f"cat {shown}"]
+    command: list[str | Path] = [
+        sandbox_program,
+        "run",
+        "--policy",
+        "mine",
+        "--",
+        "sh",
+        "-c",
+        f"cat {shown}",
+    ]
     (applications / "mine.toml").write_text('extends = ["strict"]\n[files]\nread = ["~/shown"]\n')
     assert MARK == run_to_end(command, env=session).stdout
     assert MARK == run_to_end(command, env=session).stdout

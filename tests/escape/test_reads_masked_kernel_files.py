@@ -8,6 +8,7 @@ import glob
 import os
 
 import pytest
+from conftest import Box
 from escape.conftest import Attack
 from escape.kernel import Kernel, nothing_there
 
@@ -77,8 +78,9 @@ def test_that_part_of_sys_is_not_there(attack: Attack, path: str) -> None:
     attack(count, path, refused="ENOENT")
 
 
-@pytest.mark.skipif(
-    not glob.glob("/sys/devices/system/cpu/cpu*/thermal_throttle"), reason="this processor has none"
-)
-def test_counts_of_overheating_are_covered(attack: Attack) -> None:
-    attack(read_throttling, refused="ENOENT")
+def test_counts_of_overheating_are_covered(attack: Attack, box: Box) -> None:
+    """Not every processor counts them; where there are none outside, there are none inside either."""
+    if glob.glob("/sys/devices/system/cpu/cpu*/thermal_throttle"):
+        attack(read_throttling, refused="ENOENT")
+    inside = box("sh", "-c", "cat /sys/devices/system/cpu/cpu*/thermal_throttle/*")
+    assert (True, "") == (inside.returncode != 0, inside.stdout)

@@ -90,7 +90,15 @@ def test_what_is_typed_at_the_shell_is_not_for_the_application(
 
 def test_the_application_still_writes_to_the_terminal(sandbox_program: Path, session: dict[str, str]) -> None:
     need_user_namespaces()
-    words = [sandbox_program, "run", "--set", "terminal.access='output'", "--", "sh", "-c"]
+    words: list[str | Path] = [
+        sandbox_program,
+        "run",
+        "--set",
+        "terminal.access='output'",
+        "--",
+        "sh",
+        "-c",
+    ]
     script = "echo to-stdout; echo again >/dev/stdout; echo to-stderr >&2; echo stolen: nothing"
     written = on_terminal([*words, script], session)
     for line in (b"to-stdout", b"again", b"to-stderr"):
