@@ -78,7 +78,7 @@ def resolve(effective: Effective, host: Host, *, command_given: bool = False) ->
         flags |= grant.flags
     return Resolved(
         app=effective.name,
-        hostname=base.host_name(effective),
+        hostname=base.host_name(effective, host),
         home=BoxPath(host.user.home),
         user=host.user,
         command=() if command_given else _command(effective, grants, host),

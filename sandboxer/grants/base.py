@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sandboxer.errors import ResolveError
-from sandboxer.grants import paths
+from sandboxer.grants import display, paths
 from sandboxer.grants.grant import Grant, Weight, Withheld
 from sandboxer.host.view import FileType, Host
 from sandboxer.plan.ops import EnvEntry, EnvKind, Op, OpFlag, OpKind, PlanFlag
@@ -44,8 +44,11 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
         )
 
 
-def host_name(effective: Effective) -> str:
-    """What the box calls itself: the application's name, in letters that a host name may have."""
+def host_name(effective: Effective, host: Host) -> str:
+    """What the box calls itself: the application's name, in letters that a host name may have; with X11 the machine's."""
+    machine = display.host_name(effective, host)
+    if machine is not None:
+        return machine[:HOST_NAME_MAX]
     letters = "".join(c if c.isascii() and c.isalnum() else "-" for c in effective.name.lower())
     return letters.strip("-")[:HOST_NAME_MAX].rstrip("-") or "sandbox"
 
@@ -99,7 +102,7 @@ def _private(host: Host) -> Grant:
 
 
 def _identity(effective: Effective, host: Host) -> Grant:
-    user, shell, name = host.user, _shell(host), host_name(effective)
+    user, shell, name = host.user, _shell(host), host_name(effective, host)
     passwd = (
         f"{user.name}:x:{user.uid}:{user.gid}:{user.name}:{user.home}:{shell}\n"
         f"nobody:x:{NOBODY}:{NOBODY}:nobody:/nonexistent:/usr/sbin/nologin\n"
@@ -118,7 +121,9 @@ def _identity(effective: Effective, host: Host) -> Grant:
         words=f"runs as {user.name}, and sees no other user",
         weight=Weight.NOTICE,
         origin=BUILT_IN,
-        detail="the machine's id and name are not shown",
+        detail="the machine's id is not shown"
+        if display.host_name(effective, host)
+        else "the machine's id and name are not shown",
         ops=(
             paths.file("/etc/passwd", passwd, BUILT_IN),
             paths.file("/etc/group", group, BUILT_IN),

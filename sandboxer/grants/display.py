@@ -52,7 +52,7 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
             )
     if wayland is None:
         yield Withheld(topic="display", words="no Wayland compositor")
-    if display.x11 is True or (display.x11 == "fallback" and wayland is None):
+    if wants_x11(effective, has_wayland=wayland is not None):
         yield _x11(effective, host, alone=wayland is None)
     else:
         yield Withheld(topic="display", words="no X server")
@@ -63,6 +63,26 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
             origin=effective.origin("display.wayland"),
             hint='start it in a Wayland session, or set display.x11 = "fallback"',
         )
+
+
+def wants_x11(effective: Effective, *, has_wayland: bool) -> bool:
+    """Whether the X server is granted, given whether the Wayland compositor is."""
+    x11 = effective.policy.display.x11
+    return x11 is True or (x11 == "fallback" and not has_wayland)
+
+
+def host_name(effective: Effective, host: Host) -> str | None:
+    """
+    The machine's own name, where the box must go by it; else None.
+
+    X clients tell the server where they run, and window managers put the name of another machine into titles. The
+    server tells every client the names of all others, so that nothing is given away.
+    """
+    socket = _wayland_socket(host)
+    wayland = effective.policy.display.wayland is not False and socket is not None and host.type_of(socket)
+    if not wants_x11(effective, has_wayland=wayland is FileType.SOCKET):
+        return None
+    return _machine(host).decode("ascii", "ignore") or None
 
 
 def _wayland_socket(host: Host) -> str | None:
@@ -186,4 +206,5 @@ def _authority(host: Host) -> bytes:
 
 def _machine(host: Host) -> bytes:
     """The machine's name, which cookies of local displays carry."""
-    return (host.read("/etc/hostname") or b"").split(b"\n")[0].strip()
+    known = host.read("/proc/sys/kernel/hostname") or host.read("/etc/hostname") or b""
+    return known.split(b"\n")[0].strip()

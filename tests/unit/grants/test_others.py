@@ -12,7 +12,7 @@ from sandboxer.errors import ResolveError
 from sandboxer.grants import base, devices, environment, landlock, look, network, proc, sound
 from sandboxer.grants.grant import Grant, Weight, Withheld
 from sandboxer.plan.ops import EnvEntry, EnvKind, Op, OpFlag, OpKind, PlanFlag
-from sandboxer.policy.model import Advanced, Devices, Environment, Look, Network, Policy, Sound
+from sandboxer.policy.model import Advanced, Devices, Display, Environment, Look, Network, Policy, Sound
 
 
 def granted(room: Callable[..., object], policy: Policy, host: FakeHost, name: str = "test") -> list[Grant]:
@@ -237,11 +237,17 @@ def test_a_shell_from_elsewhere_is_not_the_box_s_shell() -> None:
     assert "/bin/sh" == variables(granted(base.grants, Policy(), host))["SHELL"].value
 
 
+def test_with_the_x_server_the_box_has_the_machine_s_name() -> None:
+    host = machine({"/proc/sys/kernel/hostname": b"laptop\n"})
+    assert "laptop" == base.host_name(effective(Policy(display=Display(x11=True)), "firefox"), host)
+    assert "firefox" == base.host_name(effective(Policy(display=Display(wayland=True)), "firefox"), host)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"), [("firefox", "firefox"), ("org.a_b", "org-a-b"), ("...", "sandbox")]
 )
 def test_the_box_is_named_after_the_application(name: str, expected: str) -> None:
-    assert expected == base.host_name(effective(Policy(), name))
+    assert expected == base.host_name(effective(Policy(), name), machine())
 
 
 def test_what_tells_of_the_machine_is_covered_in_proc_and_only_what_is_there() -> None:
