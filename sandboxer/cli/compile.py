@@ -65,8 +65,7 @@ def load(request: Request, host: Host) -> Effective:
         return layers.load(name, host, settings=request.settings, file=file)
     if not request.command_given:
         return layers.load(request.policy, host, settings=request.settings)
-    found = layers.load(request.policy, host, settings=request.settings)
-    return found if found.found else layers.load_set(request.policy, host, settings=request.settings)
+    return layers.load_app_or_set(request.policy, host, settings=request.settings)
 
 
 class _Clock:

@@ -16,7 +16,8 @@ from sandboxer.cli.compile import compile_plan
 from sandboxer.cli.request import Request
 from sandboxer.errors import LaunchError, ResolveError
 from sandboxer.host import session
-from sandboxer.host.facts import Facts, native_program
+from sandboxer.host.facts import Facts
+from sandboxer.host.installation import native_program
 from sandboxer.plan import cache
 
 AGAIN = "--again"

@@ -45,7 +45,7 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
 
 
 def host_name(effective: Effective, host: Host) -> str:
-    """What the box calls itself: the application's name, in letters that a host name may have; with X11 the machine's."""
+    """What the box calls itself: the application's name, as far as a host name may have it; with X11 the machine's."""
     machine = display.host_name(effective, host)
     if machine is not None:
         return machine[:HOST_NAME_MAX]

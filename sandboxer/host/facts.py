@@ -7,17 +7,28 @@ be so for a plan made from them to be valid. It never changes anything on the ma
 Every path component is looked at once and the look is kept, so that all answers of one compile fit together. What a
 stamp says of a file was read before the file's content and checked after it: a change in between is read anew, and
 a change at any later time no longer matches the stamp.
+
+The launcher compares every stamp at every start, so what needs none has none:
+
+- A directory on the way to something, if it is root's: it hardly ever changes. Should it become a link, then what lies
+  behind is looked at by the stamp of the path's end; and where such a path is mounted the start fails, since the
+  launcher follows no link. Anybody else's directory is stamped, so that a user who moves one and leaves a link gets a
+  new plan instead of that failure.
+- What every kernel of one release shows at one place, and no module adds: the release is stamped. Were it missing, the
+  start would fail, for the launcher covers or mounts it. What isn't there is always stamped: it may have to be hidden.
+- Each shipped policy, where an installer put them: an upgrade replaces the package's first file, and whatever else
+  makes, renames or removes one changes the directory that it lies in; these are stamped.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-import sys
 import time
 
 from sandboxer.errors import ResolveError
 from sandboxer.host import kernel
+from sandboxer.host.installation import installed_policies, program_files
 from sandboxer.host.session import Session
 from sandboxer.host.view import FileType, User
 from sandboxer.plan.ops import Stamp, StampKind
@@ -33,6 +44,14 @@ file changed twice within one tick has the same time twice, so a file younger th
 """
 ATTEMPTS = 20
 VIRTUAL = ("/proc/", "/sys/", "/dev/")
+FROM_MODULES = ("acpi", "asound", "scsi")
+"""Names in /proc that come and go while one kernel runs."""
+PERMANENT = frozenset(
+    (
+        "/sys/devices/system/cpu",
+        *(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty")),
+    )
+)
 
 _TYPES = {
     stat.S_IFREG: FileType.REGULAR,
@@ -53,6 +72,9 @@ class Facts:
         self._stamps: dict[tuple[str, str], Stamp] = {}
         self._user: User | None = None
         self._landlock_abi: int | None = None
+        self._shipped = installed_policies()
+        # Before anything is read: an upgrade from here on makes the plan stale.
+        self._keep_program()
 
     @property
     def user(self) -> User:
@@ -107,12 +129,15 @@ class Facts:
 
     def read_link(self, path: str) -> str | None:
         parent, name = os.path.split(path.rstrip("/"))
-        real, _ = self._walk(parent)
+        real, _ = self._walk(parent, to_end=False)
         if real is None or name in ("", ".", ".."):
             return None
         place = os.path.join(real, name)
         look = self._look(place)
-        if look is None or not stat.S_ISLNK(look.st_mode):
+        if look is None:
+            return None
+        if not stat.S_ISLNK(look.st_mode):
+            self._keep_way(place, look)
             return None
         return self._follow(place)
 
@@ -175,12 +200,15 @@ class Facts:
 
     def stamps(self) -> tuple[Stamp, ...]:
         release = Stamp(kind=StampKind.KERNEL, name=self.kernel_release)
-        for path in program_files():
-            self._keep_file(path, self._look(path))
+        self._keep_program()  # In a checkout: modules that were imported since.
         return (release, *self._stamps.values())
 
-    def _walk(self, path: str) -> tuple[str | None, tuple[str, ...]]:
-        """The real path, or None when nothing is there, and the links on the way, as the kernel would follow them."""
+    def _walk(self, path: str, *, to_end: bool = True) -> tuple[str | None, tuple[str, ...]]:
+        """
+        The real path, or None when nothing is there, and the links on the way, as the kernel would follow them.
+
+        Its end is stamped by type, unless it is on the way to something itself.
+        """
         if not path.startswith("/"):
             raise ResolveError("a path isn't absolute", subject=repr(path))
         at = "/"
@@ -207,27 +235,26 @@ class Facts:
                 ahead += target.split("/")[::-1]
             else:
                 at = place
+                if (ahead or not to_end) and not self._is_shipped(path):
+                    self._keep_way(place, look)
                 if ahead and not stat.S_ISDIR(look.st_mode):
                     return None, tuple(links)
+        if to_end and at in self._looks:
+            self._keep_type(at, self._looks[at])
         return at, tuple(links)
 
     def _look(self, place: str) -> os.stat_result | None:
-        """lstat, once; its type or its absence is stamped. Parents must be real directories already."""
-        if place in self._looks:
-            return self._looks[place]
-        look = self._fresh(place)
-        self._looks[place] = look
-        if look is not None:
-            fresh = Stamp(kind=StampKind.TYPE, name=place, mode=stat.S_IFMT(look.st_mode))
-            self._stamps.setdefault(("path", place), fresh)
-        return look
+        """lstat, once; an absence is stamped. Parents must be real directories already."""
+        if place not in self._looks:
+            self._looks[place] = self._fresh(place)
+        return self._looks[place]
 
     def _fresh(self, place: str) -> os.stat_result | None:
         """lstat now. What can't be searched counts as absent, as long as the directory in the way stays as it is."""
         try:
             return os.lstat(place)
         except (FileNotFoundError, NotADirectoryError):
-            self._stamps[("path", place)] = Stamp(kind=StampKind.ABSENT, name=place)
+            self._keep(Stamp(kind=StampKind.ABSENT, name=place))
             return None
         except PermissionError:
             parent = os.path.dirname(place)
@@ -260,30 +287,78 @@ class Facts:
         self._keep_file(place, look)
         return target
 
+    def _keep_program(self) -> None:
+        for path in program_files():
+            self._keep_file(path, self._look(path))
+
+    def _is_shipped(self, path: str) -> bool:
+        return self._shipped != "" and (path + "/").startswith(self._shipped + "/")
+
+    def _keep(self, stamp: Stamp) -> None:
+        """The newest stamp of a path holds; for what is in an installed package, that of the directory."""
+        if not self._is_shipped(stamp.name):
+            self._stamps[("path", stamp.name)] = stamp
+        elif stat.S_ISDIR(stamp.mode):
+            self._keep_shipped(stamp.name)
+        else:
+            self._keep_shipped(os.path.dirname(stamp.name))
+
+    def _keep_shipped(self, directory: str) -> None:
+        """A directory of shipped policies, as it was before any file in it was read."""
+        if ("path", directory) not in self._stamps:
+            look = self._settled(directory)
+            if look is not None:
+                self._stamps[("path", directory)] = _file_stamp(directory, look)
+
+    def _keep_way(self, place: str, look: os.stat_result) -> None:
+        """What lies on the way to something: a directory of root's needs no stamp."""
+        if look.st_uid != 0 or not stat.S_ISDIR(look.st_mode):
+            self._keep_type(place, look)
+
+    def _keep_type(self, place: str, look: os.stat_result | None) -> None:
+        """Stamp the type, unless there is a stamp, which then says more."""
+        if look is not None and ("path", place) not in self._stamps and not _is_permanent(place):
+            self._keep(Stamp(kind=StampKind.TYPE, name=place, mode=stat.S_IFMT(look.st_mode)))
+
     def _keep_file(self, place: str, look: os.stat_result | None) -> None:
         """
         Stamp a file as unchanged; a stamp of its type alone, if there was one, becomes this one.
 
         In /proc, /sys and /dev the type is all that can be kept: the times there are those of the kernel's cache.
         """
-        if look is None or place.startswith(VIRTUAL):
+        if look is None:
             return
-        self._stamps[("path", place)] = Stamp(
-            kind=StampKind.FILE,
-            name=place,
-            device=look.st_dev,
-            inode=look.st_ino,
-            size=look.st_size,
-            mode=look.st_mode,
-            mtime_ns=look.st_mtime_ns,
-            ctime_ns=look.st_ctime_ns,
-        )
+        if place.startswith(VIRTUAL):
+            self._keep_type(place, look)
+        else:
+            self._keep(_file_stamp(place, look))
 
     @staticmethod
     def _restless(path: str) -> ResolveError:
         return ResolveError(
             "cannot read a file: it keeps changing", subject=path, hint="start again when it has settled"
         )
+
+
+def _file_stamp(place: str, look: os.stat_result) -> Stamp:
+    return Stamp(
+        kind=StampKind.FILE,
+        name=place,
+        device=look.st_dev,
+        inode=look.st_ino,
+        size=look.st_size,
+        mode=look.st_mode,
+        mtime_ns=look.st_mtime_ns,
+        ctime_ns=look.st_ctime_ns,
+    )
+
+
+def _is_permanent(place: str) -> bool:
+    """Whether every kernel of one release has it there."""
+    directory, _, name = place.rpartition("/")
+    if directory == "/proc":
+        return not name.isdigit() and name not in FROM_MODULES
+    return place in PERMANENT
 
 
 def same(one: os.stat_result, other: os.stat_result) -> bool:
@@ -296,36 +371,3 @@ def same(one: os.stat_result, other: os.stat_result) -> bool:
         and one.st_mtime_ns == other.st_mtime_ns
         and one.st_ctime_ns == other.st_ctime_ns
     )
-
-
-def native_program() -> str:
-    """
-    Where the launcher is: beside the console script, else beside the interpreter. It may not exist.
-
-    Installers put both scripts into one directory, and tools that link one of them elsewhere link both.
-    """
-    places = [
-        os.path.dirname(os.path.abspath(sys.argv[0])) if sys.argv[0] else "",
-        os.path.dirname(sys.executable),
-    ]
-    for place in places:
-        path = os.path.join(place, "sandbox")
-        if place and os.path.isfile(path) and os.access(path, os.X_OK):
-            return os.path.realpath(path)
-    return os.path.join(places[-1], "sandbox")
-
-
-def program_files() -> tuple[str, ...]:
-    """
-    The files that make up this program's version.
-
-    Installed: the launcher and the package's first file, which every upgrade replaces. In a checkout, where any file
-    can change alone: each module of the package that took part.
-    """
-    package = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-    files = [os.path.realpath(native_program()), os.path.join(package, "__init__.py")]
-    if os.path.exists(os.path.join(os.path.dirname(package), "launchers")):
-        for name, module in list(sys.modules.items()):
-            if name.partition(".")[0] == "sandboxer" and getattr(module, "__file__", None):
-                files.append(os.path.realpath(str(module.__file__)))
-    return tuple(dict.fromkeys(file for file in files if os.path.exists(file)))

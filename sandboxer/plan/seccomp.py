@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from sandboxer.errors import PlanError, PolicyError, ResolveError
 from sandboxer.plan import bpf
 from sandboxer.plan.ops import BPF_MAX
-from sandboxer.plan.prefix import NEWER, Abi, build
+from sandboxer.plan.prefix import NEWER, SHARED, X32_FIRST, X32_LAST, Abi, build
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,15 +30,17 @@ if TYPE_CHECKING:
 API_LEVEL = 6
 """What libseccomp may assume of the kernel; said outright, so that the compiling machine's kernel doesn't decide."""
 BINARY_TREE = 2
+KERNEL_NAMES = {335: "uretprobe", 336: "uprobe"}
+"""Calls of x86_64 that only the kernel makes a program do, to trace it; older libraries know neither."""
 X86_64_GAP = 337
-"""Numbers from here to 423 are not in use on x86_64 (335 and 336 are how the kernel traces a program)."""
+"""Numbers from here to 423 are not in use on x86_64."""
+X32_GAP = 335
+"""The same for x32: the kernel makes KERNEL_NAMES by their native numbers in its programs, too."""
 ARCH_X32 = 0x4000003E
 """libseccomp's own name for x32; no kernel reports it."""
-HIGHEST = 600
 
 _NATIVE = {"x86_64": bpf.ARCH_X86_64, "aarch64": bpf.ARCH_AARCH64}
 _FOREIGN = {"i386": bpf.ARCH_I386, "x32": ARCH_X32}
-_KERNEL_NAMES = {"x86_64": {335: "uretprobe", 336: "uprobe"}}
 
 
 def assemble(rules: tuple[Rule, ...], foreign: tuple[str, ...]) -> bytes:
@@ -88,17 +90,22 @@ def native_arch() -> int:
 
 
 def names(arch: int) -> dict[int, str]:
-    """Every call that the library or our own table knows, by number; those of ARCH_X32 with the x32 bit."""
+    """
+    Every call that the library or our own tables know, by number; those of ARCH_X32 with the x32 bit.
+
+    The library is asked only for what is older than any that we support, so that its age makes no difference.
+    """
     library = _library()
     base = bpf.X32_BIT if arch == ARCH_X32 else 0
+    own = range(X32_FIRST, X32_LAST + 1) if arch == ARCH_X32 else ()
     found = {base + number: name for name, number in NEWER.items()}
-    for number in range(base, base + HIGHEST):
+    for number in (*range(SHARED), *own):
         try:
-            found[number] = library.resolve_syscall(arch, number).decode()
+            found[base + number] = library.resolve_syscall(arch, base + number).decode()
         except ValueError:
             continue
-    if arch == bpf.ARCH_X86_64:
-        found.update(_KERNEL_NAMES["x86_64"])
+    if arch in (bpf.ARCH_X86_64, ARCH_X32):
+        found.update({base + number: name for number, name in KERNEL_NAMES.items()})
     return dict(sorted(found.items()))
 
 
@@ -143,10 +150,11 @@ def _permit(abi: str) -> bool:
 def _abi(token: int, tested: set[str]) -> Abi:
     # By number, since by name libseccomp gives -101 for i386's socket: it means socketcall there, and 359 is missed.
     known = names(token)
+    gaps = {bpf.ARCH_X86_64: X86_64_GAP, ARCH_X32: X32_GAP}
     return Abi(
         arch=bpf.ARCH_X86_64 if token == ARCH_X32 else token,
         base=bpf.X32_BIT if token == ARCH_X32 else 0,
-        gap=X86_64_GAP if token in (bpf.ARCH_X86_64, ARCH_X32) else 0,
+        gap=gaps.get(token, 0),
         numbers={name: number for number, name in known.items() if name in tested},
     )
 
@@ -173,16 +181,15 @@ def _resolve(library: Any, token: int, name: str) -> int:
 
 
 def _require_known(library: Any, rule: Rule) -> None:
-    if rule.name in NEWER or _resolve(library, native_arch(), rule.name) != -1:
-        return
-    if rule.name in _KERNEL_NAMES["x86_64"].values():
+    if rule.name in KERNEL_NAMES.values():
         raise PolicyError(
             "a policy refuses a call that the kernel makes programs do",
             subject=f'"{rule.name}" is how a program is traced from outside; refusing it would end the program',
             origin=rule.origin,
             hint="take it out",
         )
-    _refuse_unknown(rule, {*names(native_arch()).values(), *names(bpf.ARCH_I386).values()})
+    if rule.name not in NEWER and _resolve(library, native_arch(), rule.name) == -1:
+        _refuse_unknown(rule, {*names(native_arch()).values(), *names(bpf.ARCH_I386).values()})
 
 
 def _refuse_unknown(rule: Rule, known: Iterable[str]) -> NoReturn:

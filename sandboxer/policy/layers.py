@@ -90,6 +90,19 @@ def load_set(name: str, host: Host, *, settings: Sequence[str] = ()) -> Effectiv
     return _finish(name, library, library.set_layers(name), settings, found=True)
 
 
+def load_app_or_set(name: str, host: Host, *, settings: Sequence[str] = ()) -> Effective:
+    """
+    What `sandbox run --policy NAME` means: an application's policy, else the set of that name.
+
+    Raises:
+        PolicyError: as for `load`, and when there is neither.
+    """
+    _require_name(name)
+    library = _Library(host)
+    own = library.layers("apps", name) or library.set_layers(name)
+    return _finish(name, library, own, settings, found=True)
+
+
 def names(kind: Kind, host: Host) -> tuple[str, ...]:
     """All applications, or sets, that some layer has a policy for; sorted."""
     return _Library(host).names(kind)

@@ -30,19 +30,21 @@ from sandboxer.words import Record
 
 HERE = Path(__file__).resolve().parent
 SANDBOX = Path(sys.executable).parent / "sandbox"
-POLICY = "firefox"
-"""The gui set, the network, sound, downloads: as much as a policy that is shipped grants."""
+POLICY = "gui"
+"""The set as it is shipped: a display, looks, a kept home, and a network of its own with nothing in it."""
+PACKAGES = {"hyperfine": "hyperfine", "bwrap": "bubblewrap", "firejail": "firejail", "gcc": "gcc libc6-dev"}
+"""Programs that are needed → Debian's packages that have them."""
 FIRST_DESCRIPTOR = 20
 WARM = 3
 
 
 class Target(Record):
-    """`ours` may take at most `most` times as long as `theirs`."""
+    """`ours` may take at most `most` times as long as `theirs`; without `most` it is only shown."""
 
     name: str
     ours: str
     theirs: str
-    most: float
+    most: float | None = None
 
 
 TARGETS = (
@@ -51,6 +53,7 @@ TARGETS = (
     ),
     Target(name="against firejail with its default profile", ours="sandbox", theirs="firejail", most=1 / 15),
     Target(name="against a bare clone3 with the same namespaces", ours="sandbox", theirs="floor", most=2.0),
+    Target(name="the same, both with the machine's network", ours="sandbox shared", theirs="floor shared"),
     Target(name="compiled cold, against `python3 -c pass`", ours="cold", theirs="python", most=8.0),
 )
 MEMORY_MOST_KB = 1536
@@ -64,8 +67,15 @@ def program(name: str) -> str:
     """The path of a program that must be there."""
     found = shutil.which(name)
     if found is None:
-        raise stop(f"{name} isn't installed")
+        raise stop(f"{name} isn't installed (apt install {PACKAGES[name]})")
     return found
+
+
+def require_programs() -> None:
+    """Stop at once, and name all that is missing."""
+    missing = [package for name, package in PACKAGES.items() if shutil.which(name) is None]
+    if missing:
+        raise stop(f"not everything is installed: apt install {' '.join(missing)}")
 
 
 @contextmanager
@@ -253,6 +263,7 @@ def main() -> int:
     quick = parser.parse_args().quick
     if os.getuid() == 0:
         raise stop("start it as an ordinary user: the sandbox refuses to run as root")
+    require_programs()
     if not SANDBOX.exists():
         raise stop(f"{SANDBOX}: install the project into this environment")
     rounds, runs = (5, 30) if quick else (12, 40)
@@ -265,7 +276,10 @@ def main() -> int:
             str(op.box_path) for op in plan.ops if op.kind is OpKind.HIDE and Path(op.box_path).is_dir()
         ]
         bwrap = [program("bwrap"), *arguments(plan, descriptors, hidden)]
-        network = "private" if plan.flags & PlanFlag.PRIVATE_NETWORK else "host"
+        if not plan.flags & PlanFlag.PRIVATE_NETWORK:
+            raise stop(f"the policy {POLICY} has no network of its own")
+        shared = ["run", "--policy", POLICY, "--set", "network.access=host", "--", "/bin/true"]
+        subprocess.run([str(SANDBOX), *shared], env=env, check=True, cwd=env["HOME"])
         fds = provided(descriptors.contents, directory)
         Path(env["HOME"], "secret").write_text("not for a box")
         check_box(bwrap, env, fds)
@@ -273,7 +287,9 @@ def main() -> int:
         warm = {
             "sandbox": " ".join([str(SANDBOX), *words]),
             "bwrap": " ".join([*bwrap, "/bin/true"]),
-            "floor": f"{built('floor', directory)} {network} /bin/true",
+            "floor": f"{built('floor', directory)} private /bin/true",
+            "sandbox shared": " ".join([str(SANDBOX), *shared]),
+            "floor shared": f"{directory / 'floor'} host /bin/true",
         }
         cold = {"cold": warm["sandbox"], "python": f"{Path(sys.executable)} -c pass"}
         for number in range(rounds):
@@ -297,11 +313,11 @@ def table(race: Race, used: int, account: str) -> int:
         ratio = race.ratio(target.ours, target.theirs)
         ours, theirs = (statistics.median(race.medians[name]) for name in (target.ours, target.theirs))
         best = race.fastest[target.ours] / race.fastest[target.theirs]
-        good = ratio <= target.most
+        good = target.most is None or ratio <= target.most
         missed += not good
+        most, verdict = (f"{target.most:.3f}", "ok" if good else "MISSED") if target.most else ("", "")
         print(
-            f"| {target.name} | {ours:.2f} ms | {theirs:.2f} ms | {ratio:.3f} | {best:.3f} | {target.most:.3f} "
-            f"| {'ok' if good else 'MISSED'} |"
+            f"| {target.name} | {ours:.2f} ms | {theirs:.2f} ms | {ratio:.3f} | {best:.3f} | {most} | {verdict} |"
         )
     good = used <= MEMORY_MOST_KB
     missed += not good

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
-from conftest import Box
+from conftest import Box, need_user_namespaces
 
 from sandboxer import report
 
@@ -36,6 +37,7 @@ def test_the_strict_box_is_as_it_should_be(box: Box) -> None:
 
 
 def test_outside_a_box_the_report_says_that_nothing_is_contained() -> None:
+    need_user_namespaces()
     done = subprocess.run(
         [sys.executable, "-m", "sandboxer.report", *words()],
         capture_output=True,
@@ -44,7 +46,10 @@ def test_outside_a_box_the_report_says_that_nothing_is_contained() -> None:
         check=False,
     )
     assert 1 == done.returncode, done.stderr
-    for finding in ("files: ", "system calls are not filtered", "make a user namespace: IT WORKED"):
+    findings = ["files: ", "make a user namespace: IT WORKED"]
+    if "\nSeccomp:\t0\n" in Path("/proc/self/status").read_text():  # A container may have a filter of its own.
+        findings.append("system calls are not filtered")
+    for finding in findings:
         assert any(
             finding in line for line in done.stdout.splitlines() if "NOT CONTAINED" in line
         ), f"{finding}\n{done.stdout}"

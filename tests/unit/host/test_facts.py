@@ -10,7 +10,8 @@ import pytest
 
 from sandboxer.errors import ResolveError
 from sandboxer.host import facts as module
-from sandboxer.host.facts import FILE_SIZE_MAX, Facts, native_program, program_files
+from sandboxer.host.facts import FILE_SIZE_MAX, Facts
+from sandboxer.host.installation import native_program, program_files
 from sandboxer.host.session import Session
 from sandboxer.host.view import FileType
 from sandboxer.plan.ops import Stamp, StampKind
@@ -85,6 +86,76 @@ def test_a_link_is_stamped_and_followed(tmp_path: Path) -> None:
     assert "there/../there" == host.read_link(str(tmp_path / "link"))
     assert StampKind.FILE is stamp(host, tmp_path / "link").kind
     assert StampKind.TYPE is stamp(host, tmp_path / "there").kind
+
+
+def test_a_directory_on_the_way_is_stamped_unless_it_is_roots(tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "file").write_text("")
+    host = facts()
+    host.type_of(str(inner / "file"))
+    names = {one.name for one in host.stamps()}
+    assert str(inner / "file") in names
+    assert {path for path in map(str, [inner, *inner.parents]) if path in names} == {
+        str(path) for path in [inner, *inner.parents] if path.stat().st_uid != 0
+    }
+
+
+def test_what_every_kernel_shows_is_not_stamped_unless_it_is_missing() -> None:
+    host = facts()
+    assert host.type_of("/proc/sys") is FileType.DIRECTORY
+    assert host.type_of("/dev/null") is FileType.CHARACTER
+    assert host.type_of("/proc/no-such-name") is None
+    host.type_of("/proc/1")
+    virtual = {one.name: one.kind for one in host.stamps() if one.name.startswith(("/proc", "/dev", "/sys"))}
+    assert {"/proc/no-such-name": StampKind.ABSENT, "/proc/1": StampKind.TYPE} == virtual
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The shipped policies of an installed package."""
+    policies = tmp_path / "package" / "policies"
+    (policies / "sets").mkdir(parents=True)
+    (policies / "sets" / "base.toml").write_text("")
+    monkeypatch.setattr(module, "installed_policies", lambda: str(policies))
+    return policies
+
+
+def test_an_installed_policy_is_stamped_by_its_directory(installed: Path) -> None:
+    host = facts()
+    assert b"" == host.read(f"{installed}/sets/base.toml")
+    assert host.type_of(f"{installed}/sets/base.d") is None
+    assert host.type_of(f"{installed}/sets") is FileType.DIRECTORY
+    beneath = {one.name: one.kind for one in host.stamps() if one.name.startswith(str(installed))}
+    assert {f"{installed}/sets": StampKind.FILE} == beneath
+
+
+@pytest.mark.parametrize("change", ["replaced", "added", "removed"])
+def test_an_installed_policy_that_is_replaced_added_or_removed_is_noticed(
+    installed: Path, change: str
+) -> None:
+    host = facts()
+    host.read(f"{installed}/sets/base.toml")
+    match change:
+        case "replaced":
+            (installed / "new").write_text("")
+            (installed / "new").rename(installed / "sets" / "base.toml")
+        case "added":
+            (installed / "sets" / "base.d").mkdir()
+        case "removed":
+            (installed / "sets" / "base.toml").unlink()
+    assert stamp(host, installed / "sets").mtime_ns != (installed / "sets").stat().st_mtime_ns
+
+
+def test_the_program_is_stamped_as_it_was_before_anything_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "sandbox"
+    program.write_text("one")
+    monkeypatch.setattr(module, "program_files", lambda: (str(program),))
+    host = facts()
+    program.write_text("three")
+    assert len("one") == stamp(host, program).size
 
 
 def test_absence_is_stamped_at_the_first_part_that_is_missing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from sandboxer.errors import PolicyError
 from sandboxer.host.view import FileType
 from sandboxer.plan.ops import StampKind
 from sandboxer.policy import layers
-from sandboxer.policy.layers import group_files, load, load_set, names, places
+from sandboxer.policy.layers import group_files, load, load_app_or_set, load_set, names, places
 from sandboxer.words import Origin, changed
 
 SHIPPED = "/opt/sandboxer/policies"
@@ -183,6 +183,14 @@ def test_a_set_can_be_loaded_by_itself() -> None:
     effective = load_set("gui", machine())
     assert effective.policy.display.x11 is True
     assert 'write "gui"' == refused(lambda: load_set("guy", machine())).hint
+
+
+def test_a_name_for_run_is_an_applications_else_a_sets() -> None:
+    tree = {f"{OWN}/apps/gui.toml": 'extends = ["base"]\n[display]\nx11 = false\n'}
+    assert load_app_or_set("gui", machine()).policy == load_set("gui", machine()).policy
+    assert load_app_or_set("gui", machine(tree)).policy == load("gui", machine(tree)).policy
+    assert load_app_or_set("gui", machine(tree)).policy.display.x11 is False
+    assert 'write "gui"' == refused(lambda: load_app_or_set("guy", machine())).hint
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".x", "-x", "a b", "a\0b", "x" * 65, "ä"])

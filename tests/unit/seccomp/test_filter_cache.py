@@ -38,7 +38,7 @@ def test_a_hit_imports_no_pyseccomp(tmp_path: Path) -> None:
     )
     path = os.path.dirname(os.path.dirname(os.path.dirname(filter_cache.__file__)))
     run = subprocess.run(
-        [sys.executable, "-c", words, str(tmp_path / "cache")],
+        [sys.executable, "-P", "-c", words, str(tmp_path / "cache")],
         env={"PYTHONPATH": path},
         capture_output=True,
         text=True,
