@@ -9,7 +9,7 @@
 # user's home. It says what it is about to do before each step, and says nothing where nothing is to be done.
 
 ACCOUNT=sandboxer-dev
-BUILD_PACKAGES="python3 python3-venv python3-dev gcc libc6-dev libcap-dev libseccomp2 cmake ninja-build"
+BUILD_PACKAGES="python3 python3-venv python3-dev gcc libc6-dev libcap-dev libseccomp2 cmake ninja-build musl-tools"
 lists_are_fresh=
 newline='
 '
