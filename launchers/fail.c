@@ -14,22 +14,27 @@ static struct {
     size_t used;
 } message;
 
-static void append(const char *text)
+static void append_bytes(const char *bytes, size_t length)
 {
-    size_t length = strlen(text), room = sizeof message.text - 1 - message.used;
+    size_t room = sizeof message.text - 1 - message.used;
 
     if (length > room)
         length = room;
-    memcpy(message.text + message.used, text, length);
+    memcpy(message.text + message.used, bytes, length);
     message.used += length;
+}
+
+static void append(const char *text)
+{
+    append_bytes(text, strlen(text));
 }
 
 /* A path may hold control characters, which a terminal would obey. */
 static void append_quoted(const char *text)
 {
     for (; *text; text++) {
-        char plain[2] = {((unsigned char)*text < 0x20 || *text == 0x7f) ? '?' : *text, '\0'};
-        append(plain);
+        char plain = ((unsigned char)*text < 0x20 || *text == 0x7f) ? '?' : *text;
+        append_bytes(&plain, 1);
     }
 }
 

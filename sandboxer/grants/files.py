@@ -231,7 +231,7 @@ def _working_directory(effective: Effective, host: Host) -> Grant | Withheld:
     if wanted == "none":
         return Withheld(topic="files", words="can't see the directory that it is started in")
     origin = effective.origin("files.working-directory")
-    directory, home = host.working_directory, host.user.home
+    directory, home = _top(effective.policy.files.working_directory_top, host), host.user.home
     if directory == "/" or any(paths.within(directory, top) for top in NOTHING_TO_SHARE):
         return Withheld(topic="files", words=f"can't see where it is started: {directory} is the system's")
     real_home = host.resolve(home) or home
@@ -249,11 +249,25 @@ def _working_directory(effective: Effective, host: Host) -> Grant | Withheld:
     verb = "can read and change" if wanted == "write" else "can read"
     return Grant(
         topic="files",
-        words=f"{verb} the directory that it is started in: {directory}",
+        words=f"{verb} the directory that it is started in: {directory}"
+        if directory == host.working_directory
+        else f"{verb} {directory}, in which it is started",
         weight=Weight.ACCESS,
         origin=origin,
         ops=(op,),
     )
+
+
+def _top(marker: str, host: Host) -> str:
+    """The nearest directory from the working directory upwards that holds the marker, short of the home directory."""
+    here = host.working_directory
+    home = host.resolve(host.user.home) or host.user.home
+    place = here
+    while marker and place not in ("/", home):
+        if host.type_of(posixpath.join(place, marker)) is not None:
+            return place
+        place = posixpath.dirname(place)
+    return here
 
 
 def _documents(effective: Effective) -> Grant | Withheld:

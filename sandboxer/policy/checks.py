@@ -47,6 +47,8 @@ def check(key: str, text: str) -> Complaint | None:
         return _check_listed(text, _check_set_name)
     if key == "command":
         return _check_listed(text, _check_program)
+    if key == "files.working-directory-top" and ("/" in text or text in (".", "..")):
+        return Complaint(wrong="it is a path", hint='write the name alone, such as ".git"')
     if key == "environment.keep":
         return _check_listed(text, _check_kept_variable)
     if key in ("syscalls.deny", "syscalls.allow"):

@@ -53,6 +53,15 @@ class Files(Record, rename="kebab"):
         Literal["none", "read", "write"],
         Meta(description="What may be done with the directory that the application is started in."),
     ] = "none"
+    working_directory_top: Annotated[
+        str,
+        Meta(
+            description=(
+                "A name that marks the top of a piece of work (`.git`): the nearest directory, from where the "
+                "application is started upwards, that holds it is shared instead. Empty: no looking upwards."
+            )
+        ),
+    ] = ""
 
 
 class Display(Record, rename="kebab"):

@@ -191,3 +191,12 @@ def test_what_is_hidden_in_the_home_is_not_writable(path: str) -> None:
 
 def test_what_a_program_keeps_in_the_cache_is_writable() -> None:
     assert given(Files(write=("~/.cache/thumbnails",)), machine({"/home/ann/.cache/thumbnails": Directory()}))
+
+
+def test_a_piece_of_work_is_shared_from_its_top() -> None:
+    host = machine({"/home/ann/work/.git": Directory(), "/home/ann/work/src/deep": Directory()})
+    host.working_directory = "/home/ann/work/src/deep"
+    wanted = Files(working_directory="write", working_directory_top=".git")
+    assert "/home/ann/work" in ops(wanted, host)
+    host.working_directory = "/home/ann/Documents"
+    assert "/home/ann/Documents" in ops(wanted, host)
