@@ -104,7 +104,7 @@ static void mute_terminal(int fd)
     int mute = open(names[fd], (fd == STDIN_FILENO ? O_RDONLY : O_WRONLY) | O_NOCTTY | O_CLOEXEC);
     if (mute < 0) /* somebody else's terminal, after su: without it, then */
         mute = open(names[STDIN_FILENO], O_WRONLY | O_CLOEXEC);
-    if (mute < 0 || dup2(mute, fd) != fd || close(mute) != 0)
+    if (mute < 0 || sys_replace(mute, fd) != fd || close(mute) != 0)
         fail((struct failure){.what = "cannot keep the terminal's input from the application", .error = errno});
 }
 

@@ -257,9 +257,9 @@ int run_box(struct call *call)
         (void)close(pipe_ends[0]);
         run_in_box(call, pipe_ends[1], &caller_mask);
     }
-    int signal = cancelled_by(init);
-    if (signal != 0)
-        return EXIT_SIGNAL_BASE + signal;
     (void)close(pipe_ends[1]);
-    return watch(call->plan, init, pipe_ends[0]);
+    int signal = cancelled_by(init);
+    int status = signal != 0 ? EXIT_SIGNAL_BASE + signal : watch(call->plan, init, pipe_ends[0]);
+    (void)close(pipe_ends[0]);
+    return status;
 }

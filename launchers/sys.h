@@ -101,6 +101,12 @@ CHECKED static inline int sys_close_range(unsigned first, unsigned last)
     return (int)syscall(SYS_close_range, first, last, 0);
 }
 
+/* Make `fd`, which stays open for the application, what `source` is. */
+CHECKED static inline int sys_replace(int source, int fd)
+{
+    return (int)syscall(SYS_dup3, source, fd, 0);
+}
+
 CHECKED static inline int sys_queue_signal(pid_t pid, int signal, siginfo_t *info)
 {
     return (int)syscall(SYS_rt_sigqueueinfo, pid, signal, info);
