@@ -31,9 +31,6 @@ static inline void sys_cleanup_fd(int *fd)
 }
 
 /* Some headers older than the kernel that we ask for lack these. */
-#ifndef MOUNT_ATTR_NOSYMFOLLOW
-#define MOUNT_ATTR_NOSYMFOLLOW 0x00200000
-#endif
 #ifndef MNT_DETACH
 #define MNT_DETACH 2
 #endif

@@ -1,9 +1,9 @@
 """
 What a box is like, told by a program inside it: `sandbox run … -- python -m sandboxer.report`.
 
-What comes in: what the world outside looks like (`--outside` a namespace's link, `--home` a name in the home
-there). What goes out: plain words on stdout; exit status 1 when something is less contained than the strict default
-promises.
+What comes in: what the world outside looks like (`--outside` a namespace's link, `--home` a name in the home there,
+`--place` what is there and no box's business). What goes out: plain words on stdout; exit status 1 when something is
+less contained than the strict default promises.
 It asks the kernel, never the plan or the policy, and what it tries does no harm where it succeeds.
 """
 
@@ -43,6 +43,8 @@ DIED = 255
 KEYCTL_GET_KEYRING_ID = 0
 USER_KEYRING = -4
 OWN_PROCESSES = 2
+COVERS = "/.cover"
+"""Where the launcher puts them. Source: launchers/root.c."""
 SECCOMP_FILTER = "2"
 """What /proc/PID/status says in filter mode. Source: proc_pid_status(5)."""
 
@@ -93,11 +95,13 @@ def namespaces(page: Page, outside: Sequence[str]) -> None:
             page.verdict(inside != there, f"{words}: {inside}, {same}")
 
 
-def files(page: Page, home_outside: Sequence[str]) -> None:
-    """`home_outside` are names in the home directory outside."""
+def files(page: Page, home_outside: Sequence[str], places: Sequence[str]) -> None:
+    """`home_outside` are names in the home directory outside, `places` are paths that exist outside."""
     page.heading("Files")
     home = os.path.expanduser("~")
     page.line(f"in /: {listed(sorted(os.listdir('/')))}")
+    if os.path.isdir(COVERS):
+        page.line(f"{COVERS} is an empty directory and file that hidden things are covered with")
     here = set(os.listdir(home)) if os.path.isdir(home) else set()
     page.line(f"in {home}: {listed(sorted(here))}")
     if home_outside:
@@ -105,9 +109,9 @@ def files(page: Page, home_outside: Sequence[str]) -> None:
         gone = sorted(set(home_outside) - here)
         page.line(f"of the home outside, not here: {listed(gone)}")
         page.line(f"of the home outside, also here (granted, or on the way to what is): {listed(shared)}")
-    for secret in ("/etc/shadow", "/root", "/var/log", "/boot", "/sys/kernel", "/etc/ssh"):
-        readable = os.access(secret, os.R_OK)
-        page.verdict(not readable, f"{secret} is not here, or is closed", f"{secret} can be read")
+    for secret in places:
+        closed = "is closed" if os.path.lexists(secret) else "is not here"
+        page.verdict(not os.access(secret, os.R_OK), f"{secret} {closed}", f"{secret} can be read")
     for place in ("/", "/usr", "/etc"):
         writable = os.access(place, os.W_OK)
         page.verdict(not writable, f"{place} can't be written to", f"{place} can be written to")
@@ -223,11 +227,12 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m sandboxer.report")
     parser.add_argument("--outside", action="append", default=[], metavar="LINK")
     parser.add_argument("--home", action="append", default=[], metavar="NAME")
+    parser.add_argument("--place", action="append", default=[], metavar="PATH")
     options = parser.parse_args(arguments)
     page = Page()
     print("This is a program inside the box. It asked the kernel what it can see and do:")
     namespaces(page, options.outside)
-    files(page, options.home)
+    files(page, options.home, options.place)
     processes(page)
     network(page)
     privileges(page)

@@ -5,8 +5,9 @@
 # They set `tree` (the checkout) and source this file.
 #
 # It changes: system packages (apt, as root or through sudo), and build/ in the checkout. Called as root it makes an
-# ordinary user to do the rest, because the sandbox refuses to run as root, and works on a copy of the tree in that
-# user's home. It says what it is about to do before each step, and says nothing where nothing is to be done.
+# ordinary user to do the rest, because the sandbox refuses to run as root (through sudo it takes the user who called),
+# and works in a copy of the tree in that user's home, where build/ is then. It says what it is about to do before each
+# step, and says nothing where nothing is to be done.
 
 ACCOUNT=sandboxer-dev
 BUILD_PACKAGES="python3 python3-venv python3-dev gcc libc6-dev libcap-dev libseccomp2 cmake ninja-build musl-tools"
@@ -21,27 +22,23 @@ stop() {
     exit 125
 }
 
-# as_admin COMMAND...: as root, whoever we are.
+# as_admin COMMAND...: as root, whoever we are. That there is sudo is for the caller to know.
 as_admin() {
-    if [ "$(id -u)" -eq 0 ]; then
-        "$@"
-    elif command -v sudo >/dev/null; then
-        sudo -- "$@"
-    else
-        stop "this step needs root, and there is no sudo here: run as root: $*"
-    fi
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -- "$@"; fi
 }
 
-# missing_packages NAME...: those that are not installed.
+# missing_packages NAME...: those that are not installed, with blanks between them.
 missing_packages() {
     # shellcheck disable=SC2016  # the dollar signs are dpkg-query's
     installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2>/dev/null || true)
+    missing=
     for package in "$@"; do
         case $newline$installed$newline in
             *"$newline$package installed$newline"*) ;;
-            *) printf '%s ' "$package" ;;
+            *) missing="$missing $package" ;;
         esac
     done
+    printf '%s' "${missing# }"
 }
 
 # install_packages PURPOSE NAME...
@@ -55,8 +52,15 @@ install_packages() {
         say "going on as if all that were here"
         return 0
     fi
-    if [ "$(id -u)" -eq 0 ]; then how=apt-get; else how="apt-get through sudo, which may ask for your password"; fi
     say "$purpose needs system packages that are not installed: $missing"
+    if [ "$(id -u)" -eq 0 ]; then
+        how=apt-get
+    elif command -v sudo >/dev/null; then
+        how="apt-get through sudo, which may ask for your password"
+    else
+        # Here, not in as_admin, whose output goes into the log.
+        stop "that needs root, and there is no sudo here: as root, run: apt-get update && apt-get install --no-install-recommends $missing"
+    fi
     say "installing them with $how; this can take some minutes"
     log=$(mktemp)
     # shellcheck disable=SC2086  # a list of names
@@ -148,6 +152,16 @@ as_user() {
             PATH="$venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games" \
             ${xauthority:+"XAUTHORITY=$xauthority"} "$@"
     )
+}
+
+# say_where: where the commands are, and how they are called from the user's own shell.
+say_where() {
+    if [ "$(id -u)" -ne 0 ]; then
+        say "sandbox is $venv/bin/sandbox; README.md says how to install it for good"
+    else
+        say "sandbox is $venv/bin/sandbox, to be called as $ACCOUNT"
+        [ "$ACCOUNT" = "${SUDO_USER:-}" ] || say "for example: su - $ACCOUNT -c '$venv/bin/sandbox list'"
+    fi
 }
 
 # quietly WHAT COMMAND...: as the ordinary user; its output is shown only when it fails.

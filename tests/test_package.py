@@ -55,6 +55,11 @@ def test_one_wheel_serves_every_python_from_3_11_on(wheel: zipfile.ZipFile) -> N
     assert "-cp311-abi3-linux_" in Path(str(wheel.filename)).name
 
 
+def test_the_distribution_has_the_name_that_the_readme_tells(wheel: zipfile.ZipFile) -> None:
+    name = Path(str(wheel.filename)).name.split("-")[0].replace("_", "-")
+    assert f"pip uninstall {name}`" in (TREE / "README.md").read_text()
+
+
 def test_the_launcher_is_installed_as_a_stripped_executable(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     (entry,) = [info for info in wheel.infolist() if info.filename.endswith(".data/scripts/sandbox")]
     assert 0o755 == stat.S_IMODE(entry.external_attr >> 16)

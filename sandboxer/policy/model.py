@@ -47,7 +47,7 @@ class Files(Record, rename="kebab"):
     ] = ()
     documents: Annotated[
         Literal["none", "read", "write"],
-        Meta(description="What may be done with files that the user names on the command line."),
+        Meta(description="What may be done with files that the user names on the command line, hidden ones too."),
     ] = "read"
     working_directory: Annotated[
         Literal["none", "read", "write"],
@@ -137,7 +137,7 @@ class Terminal(Record, rename="kebab"):
         Meta(
             description=(
                 "`full`: read what is typed and write; `output`: write only, so that it can't read what you type at "
-                "the shell while it runs in the background."
+                "the shell while it runs in the background (that needs Linux 6.2; else it is a hole)."
             )
         ),
     ] = "full"

@@ -12,12 +12,14 @@ from conftest import Box, need_user_namespaces
 from sandboxer import report
 
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
+PLACE = "/sys/kernel"
+"""Exists outside, can be read there, and is no box's business."""
 
 
 def words() -> list[str]:
     """The arguments that ./run gives: what the world outside looks like."""
     links = [os.readlink(f"/proc/self/ns/{name}") for name in NAMESPACES]
-    return [word for link in links for word in ("--outside", link)] + ["--home", ".ssh"]
+    return [*(f"--outside={link}" for link in links), "--home=.ssh", f"--place={PLACE}"]
 
 
 def test_the_strict_box_is_as_it_should_be(box: Box) -> None:
@@ -34,6 +36,8 @@ def test_the_strict_box_is_as_it_should_be(box: Box) -> None:
     assert "NOT CONTAINED" not in done.stdout
     assert 0 == done.returncode, done.stderr
     assert "of the home outside, not here: .ssh" in done.stdout
+    assert f"ok  {PLACE} is not here" in done.stdout
+    assert "/.cover is an empty directory and file" in done.stdout
 
 
 def test_outside_a_box_the_report_says_that_nothing_is_contained() -> None:
@@ -46,7 +50,7 @@ def test_outside_a_box_the_report_says_that_nothing_is_contained() -> None:
         check=False,
     )
     assert 1 == done.returncode, done.stderr
-    findings = ["files: ", "make a user namespace: IT WORKED"]
+    findings = ["files: ", "make a user namespace: IT WORKED", f"{PLACE} can be read"]
     if "\nSeccomp:\t0\n" in Path("/proc/self/status").read_text():  # A container may have a filter of its own.
         findings.append("system calls are not filtered")
     for finding in findings:
