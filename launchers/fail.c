@@ -29,13 +29,16 @@ static void append(const char *text)
     append_bytes(text, strlen(text));
 }
 
-/* A path may hold control characters, which a terminal would obey. */
+/* A path may hold control characters, which a terminal would obey: C0, and C1 as UTF-8 has it (C2 80 to C2 9F). */
+static int is_control(const unsigned char *at)
+{
+    return at[0] < 0x20 || at[0] == 0x7f || (at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0);
+}
+
 static void append_quoted(const char *text)
 {
-    for (; *text; text++) {
-        char plain = ((unsigned char)*text < 0x20 || *text == 0x7f) ? '?' : *text;
-        append_bytes(&plain, 1);
-    }
+    for (; *text; text++)
+        append_bytes(is_control((const unsigned char *)text) ? "?" : text, 1);
 }
 
 void fail_for(const char *app)

@@ -87,7 +87,7 @@ static int reap(pid_t application, int *status, int reports)
     }
 }
 
-/* Signals come here from the monitor only: what others in the box send to pid 1 is dropped. */
+/* What the monitor hands on. Others in the box can make a signal look so; they could send it to the application anyway. */
 static int from_monitor(const siginfo_t *info)
 {
     return info->si_code == SI_QUEUE && info->si_pid == 0;
@@ -132,13 +132,15 @@ _Noreturn static void serve(pid_t application, int lingers, int reports)
 int terminal_signal(void)
 {
     static const struct timespec now = {0, 0};
+    static const int signals[] = {SIGINT, SIGQUIT, SIGHUP};
+    struct sigaction action;
     siginfo_t info;
     sigset_t terminal;
 
     (void)sigemptyset(&terminal);
-    (void)sigaddset(&terminal, SIGINT);
-    (void)sigaddset(&terminal, SIGQUIT);
-    (void)sigaddset(&terminal, SIGHUP);
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+        if (sigaction(signals[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN) /* nohup, trap '' INT */
+            (void)sigaddset(&terminal, signals[i]);
     int signal = sigtimedwait(&terminal, &info, &now);
     if (signal < 0 && errno != EAGAIN && errno != EINTR)
         fail((struct failure){.what = "cannot look for signals", .error = errno});
@@ -155,8 +157,8 @@ _Noreturn void run_init(const struct call *call, int reports, const sigset_t *ca
     int signal = terminal_signal();
     if (signal != 0)
         finish(EXIT_SIGNAL_BASE + signal, reports);
-    /* Until it executes or ends, the application shares this process's memory, which needs no copy for so short. */
-    pid_t application = vfork();
+    /* Not vfork(): a stop from the terminal before the application is executed would stop this process, too, for ever. */
+    pid_t application = fork();
     if (application < 0)
         fail((struct failure){.what = "cannot start a process in the box", .error = errno});
     if (application == 0)

@@ -184,6 +184,8 @@ static int wait_for_status(pid_t init, int reports, int signals, const struct pl
         if (!sources[0].revents)
             continue;
         struct news news = hear(reports);
+        while (news.kind == NEWS_STOPPED && poll(sources, 1, 0) > 0) /* however often it stopped, we stop once */
+            news = hear(reports);
         if (news.kind == NEWS_ENDED)
             return news.status;
         if (news.kind != NEWS_STOPPED)

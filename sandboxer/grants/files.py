@@ -40,6 +40,7 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
     """The home first, then what is granted in it and elsewhere."""
     files = effective.policy.files
     given: list[Grant] = []
+    absent: list[Withheld] = []
     for key, texts, flags in (
         ("files.system", files.system, OpFlag(0)),
         ("files.read", files.read, OpFlag(0)),
@@ -49,6 +50,8 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
             origin = effective.origin(key, text)
             found = tuple(paths.places(text, host, origin))
             if not found:
+                if key != "files.system" and text.removeprefix("?").partition("/")[0] in paths.XDG_KEYS:
+                    absent.append(_absent(text.removeprefix("?"), files.home))
                 continue
             if key == "files.system":
                 given.append(_system(text, found, origin, host))
@@ -71,6 +74,7 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
         refuse_self_grants(writable, host)
     yield _home(effective, host)
     yield from given
+    yield from absent
     if isinstance(directory, Withheld):
         yield directory
     yield _documents(effective)
@@ -117,6 +121,15 @@ def hidden(effective: Effective, host: Host, ops: Iterable[Op]) -> Iterator[Gran
             )
         else:
             yield Withheld(topic="files", words=f"{name} is hidden, and nothing shows it")
+
+
+def _absent(name: str, home: str) -> Withheld:
+    """A directory of the desktop's that isn't there: where what is saved in it goes instead."""
+    stays = {
+        "private": ", so what is saved there stays in its own home",
+        "ephemeral": ", so what is saved there is gone when it ends",
+    }.get(home, "")
+    return Withheld(topic="files", words=f"{name} isn't there{stays}")
 
 
 def _home(effective: Effective, host: Host) -> Grant:
@@ -240,7 +253,8 @@ def _working_directory(effective: Effective, host: Host) -> Grant | Withheld:
             "refuses to share the directory that the application is started in",
             subject=f"{directory}: far more than one piece of work is in it",
             origin=origin,
-            hint="cd to a directory that holds only what is needed, or say: --set files.working-directory=none",
+            hint="cd to a directory that holds only what is needed, or do without: sandbox run "
+            f"--policy {effective.name} --set files.working-directory=none -- {_called(effective)} ...",
         )
     flags = OpFlag.DIRECTORY | (OpFlag.WRITE if wanted == "write" else OpFlag(0))
     op = Op(
@@ -256,6 +270,11 @@ def _working_directory(effective: Effective, host: Host) -> Grant | Withheld:
         origin=origin,
         ops=(op,),
     )
+
+
+def _called(effective: Effective) -> str:
+    """What a command line has to name to start the policy's program."""
+    return " ".join(((effective.policy.command or (effective.name,))[0], *effective.policy.arguments))
 
 
 def _top(marker: str, host: Host) -> str:

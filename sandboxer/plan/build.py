@@ -9,11 +9,12 @@ between two grants that contradict each other: that is an error which names both
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterator
 
 from sandboxer.errors import ResolveError
 from sandboxer.plan.ops import EnvEntry, EnvKind, Op, OpFlag, OpKind, Plan, PlanFlag, Stamp, StampKind
 from sandboxer.resolve import Resolved
-from sandboxer.words import changed
+from sandboxer.words import BoxPath, HostPath, changed
 
 COVERS = (OpKind.BIND, OpKind.OWN, OpKind.PROC, OpKind.PTS, OpKind.HIDE)
 """Kinds that put something else over what was at their path."""
@@ -52,7 +53,7 @@ def build(
         home=resolved.home,
         flags=resolved.flags | flags,
         keep_fds=tuple(sorted(set(keep_fds))),
-        ops=ordered(tuple(op for grant in resolved.grants for op in grant.ops)),
+        ops=anchored(ordered(tuple(op for grant in resolved.grants for op in grant.ops)), resolved.home),
         environment=variables(tuple(entry for grant in resolved.grants for entry in grant.environment)),
         stamps=stamps,
         program=program,
@@ -75,6 +76,43 @@ def ordered(ops: tuple[Op, ...]) -> tuple[Op, ...]:
         for op in kept[path]:
             _refuse_inside(op, above)
     return tuple(op for here in kept.values() for op in here)
+
+
+def anchored(ops: tuple[Op, ...], home: BoxPath) -> tuple[Op, ...]:
+    """
+    Sorted operations, with each directory mounted on itself that lies, in something writable of the user's, on the
+    way to what is hidden or granted otherwise.
+
+    The application could move such a directory and make an empty one in its place, on which the cover would lie at
+    the next start; a mount point can't be moved from inside. In a private home, which is what a writable `home` is,
+    it may move what it likes: nothing of the user's is there.
+    """
+    places = {op.box_path for op in ops}
+    above: list[Op] = []
+    done: list[Op] = []
+    for op in ops:
+        while above and not op.box_path.startswith(above[-1].box_path + "/"):
+            above.pop()
+        if above and op.kind in (OpKind.HIDE, OpKind.BIND):
+            done += _anchors(op, above[-1], home, places)
+        done.append(op)
+        if op.kind is OpKind.BIND and OpFlag.DIRECTORY in op.flags:
+            above.append(op)
+    return tuple(done)
+
+
+def _anchors(op: Op, base: Op, home: BoxPath, places: set[BoxPath]) -> Iterator[Op]:
+    """Each directory between a bind and something in it that isn't a place of its own, which it becomes."""
+    if OpFlag.WRITE not in base.flags or base.box_path == home:
+        return
+    way = ""
+    for part in op.box_path[len(base.box_path) + 1 :].split("/")[:-1]:
+        way += f"/{part}"
+        place = BoxPath(base.box_path + way)
+        if place not in places:
+            places.add(place)
+            source = HostPath(base.source.rstrip("/") + way)
+            yield changed(base, box_path=place, source=source, origin=op.origin)
 
 
 def variables(entries: tuple[EnvEntry, ...]) -> tuple[EnvEntry, ...]:

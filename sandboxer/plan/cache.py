@@ -38,7 +38,7 @@ def directory(runtime: str | None, cache_home: str, uid: int) -> str:
     Raises:
         LaunchError: it can't be made, or it isn't the user's alone.
     """
-    if runtime and _is_private(runtime, uid):
+    if runtime and is_private(runtime, uid):
         return _private(runtime, ("sandboxer", "plans"), uid)
     _make(cache_home, uid, shared=True)
     return _private(cache_home, ("sandboxer", "plans"), uid)
@@ -131,7 +131,7 @@ def _private(base: str, names: tuple[str, ...], uid: int) -> str:
     return base
 
 
-def _is_private(path: str, uid: int) -> bool:
+def is_private(path: str, uid: int) -> bool:
     """Whether a directory is there, the user's, and closed to all others: links aren't followed."""
     try:
         status = os.lstat(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sandboxer.errors import ResolveError
-from sandboxer.plan.build import ordered, variables
+from sandboxer.plan.build import anchored, ordered, variables
 from sandboxer.plan.ops import EnvEntry, EnvKind, Op, OpFlag, OpKind
 from sandboxer.words import BoxPath, HostPath, Origin
 
@@ -101,3 +101,24 @@ def test_the_last_value_of_a_variable_holds() -> None:
         EnvEntry(kind=EnvKind.SET, name="A", value="x"),
     )
     assert (entries[2], entries[1]) == variables(entries)
+
+
+W = D | OpFlag.WRITE
+
+
+def test_what_lies_on_the_way_to_a_cover_is_mounted_on_itself() -> None:
+    ops = anchored((bind("/w", flags=W), op(OpKind.HIDE, "/w/a/b/c")), BoxPath("/home/ann"))
+    assert [("/w", W), ("/w/a", W), ("/w/a/b", W), ("/w/a/b/c", OpFlag(0))] == [
+        (str(one.box_path), one.flags) for one in ops
+    ]
+    assert ["/w/a", "/w/a/b"] == [str(one.source) for one in ops[1:3]]
+
+
+def test_nothing_that_is_read_only_becomes_writable_by_it() -> None:
+    given = (bind("/w", flags=W), bind("/w/a"), op(OpKind.HIDE, "/w/a/b/c"))
+    assert given == anchored(given, BoxPath("/home/ann"))
+
+
+def test_a_private_home_is_the_application_s_to_arrange() -> None:
+    given = (bind("/home/ann", "/data/home", W), bind("/home/ann/a/b", "/srv/b"))
+    assert given == anchored(given, BoxPath("/home/ann"))
