@@ -210,9 +210,31 @@ END
             ;;
     esac
     key=$(tree_key pyproject.toml sandboxer launchers policies desktop)
-    [ "$(cat "$work/build/project-installed" 2>/dev/null)" != "$key" ] || return 0
+    if [ "$(cat "$work/build/project-installed" 2>/dev/null)" = "$key" ]; then
+        permit_namespaces
+        return
+    fi
     say "building the launcher and installing sandboxer"
     quietly "the build" "$venv/bin/python" -m pip install --disable-pip-version-check --no-deps --no-build-isolation \
         --force-reinstall "$work"
     note "$work/build/project-installed" "$key"
+    permit_namespaces
+}
+
+# permit_namespaces: Ubuntu lets only programs with an AppArmor profile use the user namespaces that they make. Ours
+# gets one that permits just that; without it every start says so and ends.
+permit_namespaces() {
+    [ "$(cat /proc/sys/kernel/apparmor_restrict_unprivileged_userns 2>/dev/null)" = 1 ] || return 0
+    program=$venv/bin/sandbox
+    profile=/etc/apparmor.d/sandboxer-$(printf '%s' "$program" | cksum | cut -d ' ' -f 1)
+    text="abi <abi/4.0>,
+include <tunables/global>
+profile ${profile##*/} \"$program\" flags=(unconfined) {
+  userns,
+}"
+    [ "$(cat "$profile" 2>/dev/null)" != "$text" ] || return 0
+    say "this system lets only programs with an AppArmor profile make sandboxes: installing $profile, which permits"
+    say "user namespaces to $program, as root"
+    printf '%s\n' "$text" | as_admin tee "$profile" >/dev/null
+    as_admin apparmor_parser --replace "$profile"
 }

@@ -136,7 +136,7 @@ def probe_words(native_program: Callable[..., Path], tmp_path: Path) -> tuple[li
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("network", ["none", "host"])
+@pytest.mark.parametrize("network", ["none", "host", "none, and output on the terminal only"])
 def test_no_system_call_of_the_set_up_can_fail_and_leave_a_weaker_box(
     planned_box: PlannedBox,
     probe_words: tuple[list[str], Path],
@@ -150,8 +150,10 @@ def test_no_system_call_of_the_set_up_can_fail_and_leave_a_weaker_box(
     document = tmp_path / "a document.txt"
     document.write_text("words")
     flags = PlanFlag.DOCUMENTS_READ | PlanFlag.DIE_WITH_PARENT | landlock_flags()
-    if network == "none":
+    if network != "host":
         flags |= PlanFlag.PRIVATE_NETWORK
+    if "output" in network:
+        flags |= PlanFlag.TERMINAL_OUTPUT
     words = planned_box.plan(*command, flags=flags, more=[bind("/probe", str(probe))])
     with terminal() as stdin:
         stepper = Stepper(

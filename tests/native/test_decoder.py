@@ -18,7 +18,7 @@ from typing import Any
 
 import plans
 import pytest
-from conftest import need
+from conftest import COMPLETE, need
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -55,7 +55,7 @@ INTERESTING = (
     2**32 - 8,
     2**32 - 1,
 )
-FUZZ_RUNS = 1_000_000
+FUZZ_RUNS = 10_000_000 if COMPLETE else 1_000_000
 
 name_texts = st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1, max_size=20).filter(
     lambda name: name not in (".", "..") and len(os.fsencode(name)) <= 255
@@ -285,7 +285,7 @@ def test_fifty_thousand_changed_images_do_not_crash_it() -> None:
         try_to_decode(bytes(broken))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_fuzzer_finds_nothing(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     clang = need("clang")
     fuzzer = tmp_path / "fuzz_plan"
