@@ -30,6 +30,7 @@ from sandboxer.grants.grant import Grant, Withheld
 from sandboxer.grants.paths import within
 from sandboxer.host.view import FileType, Host, User
 from sandboxer.plan.ops import Op, OpFlag, OpKind, PlanFlag
+from sandboxer.policy import layers
 from sandboxer.policy.effective import Effective
 from sandboxer.words import BUILT_IN, BoxPath, Record, changed
 
@@ -198,6 +199,14 @@ def _command(effective: Effective, grants: list[Grant], host: Host) -> tuple[str
             subject=unseen,
             origin=effective.origin("command", names[0]),
             hint="add its directory to files.system",
+        )
+    if not effective.found and (
+        near := layers.nearest(effective.name, layers.names("apps", host), cutoff=0.7)
+    ):
+        raise ResolveError(
+            f"{effective.name} isn't installed, and no policy has its name",
+            subject=f"not found in {', '.join(base.SEARCH_PATH)}",
+            hint=f"did you mean {near}?",
         )
     under = f"--policy {effective.name} " if effective.found else ""
     raise ResolveError(

@@ -93,13 +93,14 @@ def error_facts(error: SandboxerError) -> dict[str, object]:
 
 
 def _title(effective: Effective) -> Iterable[Block]:
-    summary = effective.policy.summary
-    yield line(
-        Part(text=effective.name, tone=Tone.HEADING), f": {summary}" if summary and effective.found else ""
-    )
-    if not effective.found:
+    name, summary = Part(text=effective.name, tone=Tone.HEADING), effective.policy.summary
+    if effective.found:
+        yield line(name, f": {summary}" if summary else "")
+    else:
         yield line(
-            Part(text="No policy has this name, so the strict default holds.", tone=Tone.WARNING),
+            name,
+            ": ",
+            Part(text="no policy has this name, so the strict default holds.", tone=Tone.WARNING),
             f" To grant more, write ~/.config/sandboxer/apps/{effective.name}.toml.",
         )
     yield line(quiet(f"policy: {', '.join(policy_files(effective)) or 'built in'}"))

@@ -8,9 +8,13 @@ on. Starting an application doesn't come by here: argparse costs 10 ms.
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+from sandboxer.cli import output
 from sandboxer.errors import UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 WIDTH = 80
 
@@ -28,6 +32,10 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self.add_argument("-h", "--help", action="help", help="print this")
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:  # noqa: ARG002  # argparse's
+        """The help, written as pages are: argparse itself would pass over a full disk."""
+        output.write(message)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError("cannot understand the command line", subject=message, hint=f"{self.prog} --help")

@@ -13,47 +13,33 @@ from __future__ import annotations
 
 import argparse
 import json
-import os.path
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from sandboxer.cli import output
 from sandboxer.cli.arguments import Parser
 from sandboxer.cli.lint import ERROR, WARNING, Finding, at, lint, of_error, twice
 from sandboxer.cli.output import Block, Part, Tone, line
+from sandboxer.cli.sources import KINDS, Source, layer_sources, named_sources
 from sandboxer.cli.survey import Anywhere, survey
-from sandboxer.errors import PolicyError, SandboxerError
+from sandboxer.errors import PolicyError, ResolveError, SandboxerError
+from sandboxer.grants.syscalls import unknown_group
 from sandboxer.host import session
 from sandboxer.host.view import FileType, Host
 from sandboxer.policy import layers
 from sandboxer.policy.checks import check_name
 from sandboxer.policy.deny import parse_group
 from sandboxer.policy.effective import Effective
-from sandboxer.policy.layer import Layer
-from sandboxer.policy.parse import parse, problems
-from sandboxer.words import Origin, Record
+from sandboxer.policy.layer import Layer, Setting
+from sandboxer.policy.parse import problems, salvage
+from sandboxer.words import Origin, changed
 
 DOES = "Looks for mistakes in policies: in these files, or in all that there are."
 EXAMPLES = """\
   sandbox check
   sandbox check ~/.config/sandboxer/apps/mypaint.toml"""
-KINDS = ("apps", "sets", "deny")
+GROUPED = ("syscalls.deny", "syscalls.allow")
 OF_THE_SESSION = ("display.", "sound.", "devices.")
 """Keys whose grants depend on where one sits, not on what one wrote: a text console has no display."""
-
-
-class Source(Record):
-    """
-    One file to check. `kind` is of KINDS, `name` what it belongs to ("firefox"), `shown` how the user knows it.
-
-    `outside` is for a file that lies in no layer, `advised` for one whose doubtful lines are told, too.
-    """
-
-    path: str
-    shown: str
-    kind: str
-    name: str
-    outside: bool = False
-    advised: bool = False
 
 
 def main(argv: list[str]) -> int:
@@ -61,11 +47,12 @@ def main(argv: list[str]) -> int:
     options = _options(argv)
     here = session.current()
     host = Anywhere(here)
-    files = [os.path.normpath(os.path.join(here.directory(), file)) for file in options.files]
-    found = [file_source(file, host) for file in files] or layer_sources(host)
+    found = [
+        source for file in options.files for source in named_sources(file, here.directory(), host)
+    ] or layer_sources(host)
     findings = check(found, host)
     if not options.files:
-        findings += strays(host)
+        findings = [*of_the_users_own(found, findings), *strays(host)]
     findings.sort(key=lambda finding: (finding.file, finding.line))
     if options.json:
         output.write(json.dumps(facts(found, findings), indent=2) + "\n")
@@ -81,7 +68,7 @@ def check(sources: Sequence[Source], host: Host) -> list[Finding]:
     for source in sources:
         for finding in _of_file(source, host, readable):
             findings[finding] = None
-    broken = {finding.file for finding in findings if finding.level == ERROR}
+    broken = {finding.file for finding in findings if finding.level == ERROR and not finding.line}
     policies: dict[tuple[str, str, str], list[Source]] = {}
     for source in sources:
         if source.kind != "deny":
@@ -89,10 +76,16 @@ def check(sources: Sequence[Source], host: Host) -> list[Finding]:
             policies.setdefault(key, []).append(source)
     for (kind, name, file), mine in policies.items():
         advised = [readable[source] for source in mine if source.advised and source in readable]
-        for finding in _of_policy(kind, name, file, advised, host):
+        for finding in _of_policy(kind, name, file, advised, mine, host):
             if finding.level == WARNING or finding.file not in broken:
                 findings[finding] = None
     return list(findings)
+
+
+def of_the_users_own(sources: Sequence[Source], findings: Sequence[Finding]) -> list[Finding]:
+    """All errors, and warnings about files of the user and the administrator: a server has no display, and is fine."""
+    shipped = {source.shown for source in sources if not source.advised}
+    return [finding for finding in findings if finding.level == ERROR or finding.file not in shipped]
 
 
 def _of_file(source: Source, host: Host, readable: dict[Source, Layer]) -> Iterator[Finding]:
@@ -108,65 +101,82 @@ def _of_file(source: Source, host: Host, readable: dict[Source, Layer]) -> Itera
             return
         wrong = problems(content, source.shown)
         yield from (of_error(error, source.shown) for error in wrong)
+        right = salvage(content, source.shown)
+        yield from (of_error(error, source.shown) for error in _unknown_names(right, host))
         if not wrong:
-            readable[source] = parse(content, source.shown)
-            yield from twice(readable[source])
+            readable[source] = right
+            yield from twice(right)
     except SandboxerError as error:
         yield of_error(error, source.shown)
 
 
-def _of_policy(kind: str, name: str, file: str, advised: Sequence[Layer], host: Host) -> Iterator[Finding]:
-    """What the merged policy is on this machine."""
-    shown = file or f"{kind}/{name}.toml"
+def _unknown_names(layer: Layer, host: Host) -> Iterator[PolicyError]:
+    """Sets and groups that a file names and that aren't there, all of them."""
+    for setting in layer.settings:
+        if not isinstance(setting.value, tuple):
+            continue
+        for index, item in enumerate(setting.value):
+            if (
+                setting.key == "extends"
+                and not item.startswith("!")
+                and item not in layers.names("sets", host)
+            ):
+                yield layers.unknown_set(item, host, layer.origin(setting, index))
+            elif (
+                setting.key in GROUPED and item.startswith("@") and item[1:] not in layers.names("deny", host)
+            ):
+                yield unknown_group(item, host, layer.origin(setting, index))
+
+
+def _of_known_sets(setting: Setting, known: Collection[str]) -> Setting:
+    if setting.key != "extends" or not isinstance(setting.value, tuple):
+        return setting
+    pairs = zip(setting.value, setting.lines, strict=True)
+    kept = [(item, line) for item, line in pairs if item in known or item.startswith("!")]
+    return changed(setting, value=tuple(item for item, _ in kept), lines=tuple(line for _, line in kept))
+
+
+def _reader(host: Host) -> layers.Reader:
+    """What is right of a file, less the sets that aren't there: `_of_file` has told those."""
+    known = layers.names("sets", host)
+
+    def right(content: bytes, file: str) -> Layer:
+        layer = salvage(content, file)
+        return Layer(file=file, settings=tuple(_of_known_sets(setting, known) for setting in layer.settings))
+
+    return right
+
+
+def _of_policy(
+    kind: str, name: str, file: str, advised: Sequence[Layer], mine: Sequence[Source], host: Host
+) -> Iterator[Finding]:
+    """What the merged policy is on this machine. What belongs to no line is told of the last of its files."""
+    shown = file or mine[-1].shown
     try:
-        made = survey(_merged(kind, name, file, host), host, with_program=False)
+        made = survey(_merged(kind, name, file, host), host, with_program=kind == "apps")
     except SandboxerError as error:
-        yield of_error(error, shown)
+        subject = [source.shown for source in mine if error.subject.startswith(f"{source.shown}: ")]
+        yield of_error(error, subject[0] if subject else shown)
         return
     for missing in made.errors:
-        of_session = missing.origin is not None and missing.origin.key.startswith(OF_THE_SESSION)
+        of_session = (
+            isinstance(missing, ResolveError)
+            and missing.origin is not None
+            and missing.origin.key.startswith(OF_THE_SESSION)
+        )
         if advised or not of_session:
             yield of_error(missing, shown, WARNING if of_session else ERROR)
+    told = {layer.file for layer in advised}
+    if made.absent is not None and made.absent.origin is not None and made.absent.origin.file in told:
+        yield of_error(made.absent, shown, WARNING)
     yield from lint(made, advised, host)
 
 
 def _merged(kind: str, name: str, file: str, host: Host) -> Effective:
-    if file:
-        return layers.load(name, host, file=file)
-    return layers.load_set(name, host) if kind == "sets" else layers.load(name, host)
-
-
-def layer_sources(host: Host) -> list[Source]:
-    """Every file of every layer that something reads."""
-    found = []
-    for place in layers.places(host):
-        for kind in KINDS:
-            for entry in host.entries(f"{place.path}/{kind}"):
-                name, _, ending = entry.rpartition(".")
-                if check_name(name) is not None or entry.startswith("."):
-                    continue
-                files = [entry] if ending == "toml" else []
-                if ending == "d" and kind != "deny":
-                    inner = host.entries(f"{place.path}/{kind}/{entry}")
-                    files = [f"{entry}/{file}" for file in inner if file.endswith(".toml") and file[0] != "."]
-                found += [_in_layer(place, kind, name, file) for file in files]
-    return found
-
-
-def _in_layer(place: layers.Place, kind: str, name: str, file: str) -> Source:
-    inner = f"{kind}/{file}"
-    shown = inner if place.shipped else f"{place.shown}/{inner}"
-    return Source(path=f"{place.path}/{inner}", shown=shown, kind=kind, name=name, advised=not place.shipped)
-
-
-def file_source(path: str, host: Host) -> Source:
-    """A file that was named, by its absolute path: as part of its layer, when it lies in one."""
-    for source in layer_sources(host):
-        if source.path == path:
-            return Source(path=path, shown=source.shown, kind=source.kind, name=source.name, advised=True)
-    stem = os.path.basename(path).removesuffix(".toml")
-    kind = "deny" if os.path.basename(os.path.dirname(path)) == "deny" else "apps"
-    return Source(path=path, shown=path, kind=kind, name=stem, outside=True, advised=True)
+    reader = _reader(host)
+    if kind == "sets" and not file:
+        return layers.load_set(name, host, reader=reader)
+    return layers.load(name, host, file=file or None, reader=reader)
 
 
 def strays(host: Host) -> Iterator[Finding]:
@@ -233,6 +243,8 @@ def facts(sources: Sequence[Source], findings: Sequence[Finding]) -> dict[str, o
 
 def _options(argv: list[str]) -> argparse.Namespace:
     parser = Parser("check", DOES, EXAMPLES)
-    parser.add_argument("files", nargs="*", metavar="FILE", help="a policy, a set, or a group in deny/")
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="a policy, a set or a group, by its file or its name"
+    )
     parser.add_argument("--json", action="store_true", help="for machines; see sandboxer/cli/README.md")
     return parser.parse_args(argv)

@@ -17,7 +17,7 @@ from sandboxer.cli.arguments import Parser
 from sandboxer.cli.output import EMPTY, Block, Part, Tone, line
 from sandboxer.cli.request import Request
 from sandboxer.cli.survey import Survey, named, survey
-from sandboxer.errors import PlanError, UsageError
+from sandboxer.errors import PlanError, PolicyError, UsageError
 from sandboxer.grants import syscalls
 from sandboxer.host import session
 from sandboxer.host.facts import Facts
@@ -61,6 +61,9 @@ def explained(request: Request, host: Host) -> Pages:
     """The account. What keeps the application from being started here is in it."""
     effective, with_program = named(request, host)
     made = survey(effective, host, with_program=with_program)
+    for error in made.errors:
+        if isinstance(error, PolicyError) and error.origin and error.origin.key.startswith("syscalls."):
+            raise error  # what names no system call has no account
     values = account.facts(effective, made.found)
     values["command"] = list(made.resolved.command) if made.resolved is not None else []
     values["absent"] = account.error_facts(made.absent) if made.absent is not None else None
@@ -112,13 +115,15 @@ def _start(made: Survey) -> Iterator[Block]:
         yield line(output.quiet(f"starts: {' '.join(made.resolved.command)}"))
     if made.absent is not None:
         yield line(Part(text=made.absent.what, tone=Tone.WARNING), output.quiet(f"  ({made.absent.subject})"))
+        if made.absent.hint.startswith("did you mean"):
+            yield line(made.absent.hint.capitalize())
     if made.errors:
         yield EMPTY
         yield line(Part(text="It can't be started here as things are:", tone=Tone.HOLE))
         for error in made.errors:
             for text in error.render().removeprefix("sandboxer: ").splitlines():
                 yield line(text, indent=2)
-        yield line("What it would have besides:")
+        yield line("What it would have, with that left out:")
 
 
 def _request(options: argparse.Namespace) -> Request:

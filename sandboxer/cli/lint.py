@@ -7,9 +7,9 @@ each with its line. It finds no errors: see `check`.
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Collection, Iterator, Sequence
 
+from sandboxer.cli.secrets import Secret, exposed
 from sandboxer.cli.survey import Survey
 from sandboxer.errors import SandboxerError
 from sandboxer.grants.grant import Grant, Weight, Withheld
@@ -21,29 +21,6 @@ from sandboxer.words import Origin, Record
 
 ERROR, WARNING = "error", "warning"
 PATH_KEYS = ("files.read", "files.write", "files.system", "files.hide")
-SENSITIVE = {
-    ".ssh": "keys to other machines",
-    ".gnupg": "keys to your mail and signatures",
-    ".password-store": "passwords",
-    ".local/share/keyrings": "passwords",
-    ".local/share/kwalletd": "passwords",
-    ".aws": "keys to cloud accounts",
-    ".azure": "keys to cloud accounts",
-    ".config/gcloud": "keys to cloud accounts",
-    ".kube": "keys to clusters",
-    ".docker": "passwords of registries",
-    ".config/gh": "a token for GitHub",
-    ".git-credentials": "passwords",
-    ".netrc": "passwords",
-    ".pgpass": "passwords",
-    ".mozilla": "a browser's passwords and sessions",
-    ".config/google-chrome": "a browser's passwords and sessions",
-    ".config/chromium": "a browser's passwords and sessions",
-    ".thunderbird": "mail and its passwords",
-    ".bash_history": "commands that you typed, secrets among them",
-    ".zsh_history": "commands that you typed, secrets among them",
-}
-"""Places in the home that hold what opens other things."""
 
 
 class Finding(Record):
@@ -101,7 +78,8 @@ def lint(made: Survey, layers: Collection[Layer], host: Host) -> Iterator[Findin
         if not made.errors:
             yield from _of_no_effect(layer, made)
     for grant in mine:
-        if grant.weight is Weight.HOLE:
+        secrets = list(exposed(grant, grants, host))
+        if grant.weight is Weight.HOLE and not secrets:
             hint = (
                 'write x11 = "fallback" if it knows Wayland'
                 if made.effective.policy.display.x11 is True
@@ -109,7 +87,7 @@ def lint(made: Survey, layers: Collection[Layer], host: Host) -> Iterator[Findin
             )
             hint = hint if grant.origin.key == "display.x11" else ""
             yield at(grant.origin, f"this opens a hole: {grant.words}", grant.detail, hint)
-        yield from _sensitive(grant, host)
+        yield from _sensitive(secrets)
         yield from _within_another(grant, grants)
     yield from _told_away(grants, files)
 
@@ -154,24 +132,14 @@ def _of_no_effect(layer: Layer, made: Survey) -> Iterator[Finding]:
                 yield at(origin, "this grants nothing here", f"{item}: nothing there")
 
 
-def _sensitive(grant: Grant, host: Host) -> Iterator[Finding]:
-    if grant.origin.key not in ("files.read", "files.write"):
-        return
-    for name, holds in SENSITIVE.items():
-        secret = posixpath.join(host.user.home, name)
-        real = host.resolve(secret) or secret
-        for op in grant.ops:
-            if op.kind is not OpKind.BIND or not (within(op.source, real) or within(real, op.source)):
-                continue
-            changes = "read and change" if op.flags & OpFlag.WRITE else "read"
-            yield at(
-                grant.origin,
-                f"this lets it {changes} what should be yours alone",
-                f"~/{name}: {holds}",
-                f'hide that part: hide = ["~/{name}"]'
-                if within(real, op.source) and real != op.source
-                else "",
-            )
+def _sensitive(secrets: Collection[Secret]) -> Iterator[Finding]:
+    for secret in secrets:
+        yield at(
+            secret.op.origin,
+            f"this lets it {secret.verb} what should be yours alone",
+            f"~/{secret.name}: {secret.holds}",
+            f'hide that part: hide = ["~/{secret.name}"]' if secret.inside else "",
+        )
 
 
 def _within_another(grant: Grant, grants: Sequence[Grant]) -> Iterator[Finding]:

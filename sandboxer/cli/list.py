@@ -65,13 +65,14 @@ def _entry(name: str, host: Host) -> Entry:
         effective = layers.load(name, host)
         made = survey(effective, host, with_program=False)
     except SandboxerError as error:
-        return Entry(name=name, fault=f"{error.what}; see sandbox check")
+        fault = f"{error.what}; see sandbox check"
+        return Entry(name=name, layers=_layers(name, (), host), fault=fault)
     holes = [item.topic for item in made.found if isinstance(item, Grant) and item.weight is Weight.HOLE]
     return Entry(
         name=name,
         summary=effective.policy.summary,
         program=_program(effective.policy.command or (name,), host),
-        layers=tuple(dict.fromkeys(_layer(file, host) for file in policy_files(effective))),
+        layers=_layers(name, policy_files(effective), host),
         holes=tuple(dict.fromkeys(holes)),
         fault=made.errors[0].what if made.errors else "",
     )
@@ -86,12 +87,19 @@ def _program(names: Sequence[str], host: Host) -> str:
     return ""
 
 
-def _layer(file: str, host: Host) -> str:
-    """The directory of the layer that a file, named as for the user, is in."""
+def _layers(name: str, files: Sequence[str], host: Host) -> tuple[str, ...]:
+    """
+    The layers that have a policy of this name, in their order; then those of the user's and the administrator's that
+    change a set which it extends, by one of `files`.
+    """
+    found: list[str] = []
     for place in layers.places(host):
-        if not place.shipped and file.startswith(f"{place.shown}/"):
-            return place.shown
-    return SHIPPED
+        there = (f"{place.path}/apps/{name}{ending}" for ending in (".toml", ".d"))
+        if any(host.type_of(path) is not None for path in there):
+            found.append(SHIPPED if place.shipped else place.shown)
+    own = (place.shown for place in layers.places(host) if not place.shipped)
+    found += (shown for shown in own if any(file.startswith(f"{shown}/") for file in files))
+    return tuple(dict.fromkeys(found))
 
 
 def page(found: Sequence[Entry]) -> Iterable[Block]:
@@ -107,7 +115,7 @@ def page(found: Sequence[Entry]) -> Iterable[Block]:
             Part(text=", ".join(entry.layers)),
             Part(text=entry.summary)
             if not entry.fault
-            else Part(text=f"{entry.summary} (not now: {entry.fault})", tone=Tone.WARNING),
+            else Part(text=f"{entry.summary} (not now: {entry.fault})".lstrip(), tone=Tone.WARNING),
         )
         for entry in found
     )

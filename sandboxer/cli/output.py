@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import TextIO
 
+from sandboxer.errors import LaunchError
 from sandboxer.words import Record
 
 GAP = "  "
@@ -49,7 +50,8 @@ class Line(Record):
 
 class Table(Record):
     """
-    Rows under headings; the last column is the one that may be wrapped.
+    Rows under headings; the last column is the one that may be wrapped. Where a terminal is too narrow for that, each
+    row becomes a paragraph: the first cell names it.
 
     `indent` columns stand before it. Without `headings` there are only the rows.
     """
@@ -121,8 +123,9 @@ def show(blocks: Iterable[Block], stream: TextIO | None = None) -> None:
 
     Raises:
         SystemExit: the reader has gone.
+        LaunchError: it can't be written (the disk is full).
     """
-    stream = stream or sys.stdout
+    stream = stream or _stdout()
     if stream.isatty():
         from sandboxer.cli import terminal  # rich costs 40 ms: only where it is of use
 
@@ -133,18 +136,30 @@ def show(blocks: Iterable[Block], stream: TextIO | None = None) -> None:
 
 def write(text: str, stream: TextIO | None = None) -> None:
     """Print text as it is: the help, and JSON, which escapes what can't be printed itself. Raises as `show`."""
-    stream = stream or sys.stdout
+    stream = stream or _stdout()
     _finish(stream, lambda: _encodable(stream).write(text))
+
+
+def _stdout() -> TextIO:
+    if sys.stdout is None:
+        raise LaunchError("cannot print what was asked for", subject="standard output: it is closed")
+    return sys.stdout
 
 
 def _finish(stream: TextIO, produce: Callable[[], object]) -> None:
     try:
         produce()
         stream.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # The interpreter would complain once more when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), stream.fileno())
-        raise SystemExit(PIPE_CLOSED) from None
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(PIPE_CLOSED) from None
+        raise LaunchError(
+            "cannot print what was asked for",
+            subject=f"standard output: {error.strerror or error}",
+            hint="make room where it goes, or let it go elsewhere",
+        ) from error
 
 
 def _encodable(stream: TextIO) -> TextIO:

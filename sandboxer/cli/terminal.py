@@ -21,6 +21,8 @@ from sandboxer.cli.output import GAP, Block, Line, Part, Table, visible
 
 WIDTH_MAX = 110
 """Columns. Longer lines are hard to read, however wide the terminal is."""
+LAST_MIN = 30
+"""Columns that a table's last column needs; where it has less, each row is a paragraph."""
 HANG = 2
 """Columns by which the rest of a wrapped line is indented further."""
 
@@ -70,7 +72,29 @@ def _draw_line(console: Console, block: Line) -> None:
     console.print(Padding(text, (0, 0, 0, block.indent), expand=False))
 
 
+def _is_narrow(console: Console, block: Table) -> bool:
+    """Whether the last column, which may be wrapped, has less room than it needs to be read."""
+    cells = [*block.rows, tuple(Part(text=heading) for heading in block.headings)]
+    widths = [max(_text((row[index],)).cell_len for row in cells) for index in range(len(block.headings))]
+    room = console.width - block.indent - sum(width + len(GAP) for width in widths[:-1])
+    return room < min(widths[-1], LAST_MIN)
+
+
+def _draw_row(console: Console, row: tuple[Part, ...], block: Table) -> None:
+    """A row as lines: the first cell with the last, then the others by their headings."""
+    first, *others, last = row
+    _draw_line(console, Line(parts=(first, Part(text=": "), last), indent=block.indent))
+    parts: list[Part] = []
+    for title, cell in zip(block.headings[1:-1], others, strict=True):
+        parts += [Part(text=f"{'; ' if parts else ''}{title}: "), cell]
+    _draw_line(console, Line(parts=tuple(parts), indent=block.indent + HANG))
+
+
 def _draw_table(console: Console, block: Table) -> None:
+    if block.headings and _is_narrow(console, block):
+        for row in block.rows:
+            _draw_row(console, row, block)
+        return
     grid = Grid(box=None, show_header=bool(block.headings), padding=(0, len(GAP), 0, 0), header_style="bold")
     columns = len(block.headings or block.rows[0]) if block.headings or block.rows else 0
     for index in range(columns):

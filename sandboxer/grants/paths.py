@@ -69,12 +69,64 @@ def places(text: str, host: Host, origin: Origin) -> Iterator[Place]:
             found = True
             yield Place(written=BoxPath(candidate), real=real, type=kind, matched=globbed)
     if not found and not optional:
-        raise ResolveError(
-            "cannot grant a path that isn't there",
-            subject=f"{path}: nothing there",
+        raise _missing(text, path, host, origin)
+
+
+def _missing(text: str, path: str, host: Host, origin: Origin) -> ResolveError:
+    """Nothing is at a path, or nothing that may be looked at."""
+    near, closed = _nearest(text, path, host), _closed(path, host)
+    if origin.key == "files.hide":
+        # Never "?" first: a misspelt path would stay open, and nobody would be told.
+        later = f'if it is there only at times, "?{text}" hides it then'
+        return ResolveError(
+            "cannot hide a path that isn't there",
+            subject=f"{path}: {f'{closed} is closed to you' if closed else 'nothing there'}",
             origin=origin,
-            hint=f'make it, or mark it as optional: "?{text}"',
+            hint=f'write "{near}"' if near else f"take it out, or write what is there; {later}",
         )
+    if closed:
+        return ResolveError(
+            "cannot grant a path that you can't look at",
+            subject=f"{path}: {closed} is closed to you",
+            origin=origin,
+            hint="grant what you can open yourself: the application runs as you",
+        )
+    return ResolveError(
+        "cannot grant a path that isn't there",
+        subject=f"{path}: nothing there",
+        origin=origin,
+        hint=(f'write "{near}", or ' if near else "") + f'make it, or mark it as optional: "?{text}"',
+    )
+
+
+def _nearest(text: str, path: str, host: Host) -> str:
+    """The path as the policy writes it with the first name that isn't there as the one beside it that is most alike."""
+    from difflib import get_close_matches
+
+    at = path
+    while host.type_of(posixpath.dirname(at)) is None:
+        at = posixpath.dirname(at)
+    name, behind = posixpath.basename(at), path[len(at) :]
+    for other in get_close_matches(name, host.entries(posixpath.dirname(at)), n=3, cutoff=0.7):
+        written = text.removesuffix("/")
+        if host.type_of(
+            posixpath.join(posixpath.dirname(at), other) + behind
+        ) is not None and written.endswith(name + behind):
+            return written[: len(written) - len(name + behind)] + other + behind
+    return ""
+
+
+def _closed(path: str, host: Host) -> str:
+    """The directory on the way that the user can't look into, or ""."""
+    at = posixpath.dirname(path)
+    while at != "/" and host.type_of(at) is None:
+        at = posixpath.dirname(at)
+    facts = host.mode_and_owner(at)
+    if facts is None or host.user.uid == 0:
+        return ""
+    mode, owner, group = facts
+    bit = 0o100 if owner == host.user.uid else 0o010 if group == host.user.gid else 0o001
+    return "" if mode & bit else at
 
 
 def absolute(text: str, host: Host, origin: Origin) -> str:

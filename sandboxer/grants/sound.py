@@ -17,7 +17,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 
-from sandboxer.errors import ResolveError
+from sandboxer.errors import PolicyError, ResolveError
 from sandboxer.grants import paths
 from sandboxer.grants.grant import Grant, Weight, Withheld
 from sandboxer.host.view import FileType, Host
@@ -39,7 +39,7 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
         return
     origin = effective.origin("sound.record" if sound.record else "sound.playback")
     if not sound.record:
-        raise ResolveError(
+        raise PolicyError(
             "cannot grant playing without recording",
             subject="a sound server's socket gives both, and this version can't tell them apart",
             origin=origin,

@@ -117,11 +117,16 @@ def _hole(words: str, origin: Origin, detail: str) -> Grant:
 def _group(item: str, groups: Mapping[str, Group], host: Host, origin: Origin) -> Group:
     if (group := groups.get(item[1:])) is not None:
         return group
+    raise unknown_group(item, host, origin)
+
+
+def unknown_group(item: str, host: Host, origin: Origin) -> PolicyError:
+    """The error for a line that names "@GROUP" where there is none of that name."""
     from difflib import get_close_matches
 
     known = layer_names("deny", host)
     near = get_close_matches(item[1:], known, n=1)
-    raise PolicyError(
+    return PolicyError(
         "a policy names a group of system calls that doesn't exist",
         subject=f'"{item}": no layer has deny/{item[1:]}.toml',
         origin=origin,

@@ -19,6 +19,8 @@ XDG_NAMES = ("Desktop", "Documents", "Downloads", "Music", "Pictures", "Public",
 
 PATH_LENGTH_MAX = 4000
 NAME_LENGTH_MAX = 64
+SHORTENED_MIN = 3
+"""Letters from which "Doc" is taken for a short Documents."""
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _NAME = frozenset(_LETTERS + "0123456789._+-")
@@ -166,7 +168,14 @@ def _hint_for_relative(path: str, first: str) -> str:
     by_lower = {name.lower(): name for name in XDG_NAMES}
     for near in get_close_matches(first.lower(), by_lower, n=1, cutoff=0.75):
         return f'write "{by_lower[near]}{path[len(first) :]}"'
-    return f'write "~/{path}"; XDG names are {", ".join(XDG_NAMES)}'
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if not parts or ".." in parts:
+        return 'write where it is from the home or from the root: "~/name" or "/name"'
+    start = first.lower().rstrip("s")
+    for lower, name in by_lower.items():
+        if len(start) >= SHORTENED_MIN and lower.startswith(start):
+            return f'write "{name}{path[len(first) :]}", or "~/{path}" if it is a directory of your own'
+    return f'write "~/{"/".join(parts)}"; XDG names are {", ".join(XDG_NAMES)}'
 
 
 def _check_set_name(text: str) -> Complaint | None:

@@ -161,7 +161,9 @@ def _value_errors(
                     either([toml(choice) for choice in key.choices]) if key.choices else "text in quotes"
                 )
                 hint = _item_hint(key, item)
-                yield _wrong(f"an item {_short(item)}", expected, hint, where((*place, index)))
+                yield _wrong(
+                    f"{key.name}: item {index + 1} is {_short(item)}", expected, hint, where((*place, index))
+                )
     elif isinstance(value, dict) and key.default == "{}":
         for name, item in value.items():
             if not isinstance(item, str):

@@ -12,12 +12,14 @@ command line.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from sandboxer.errors import PolicyError
 from sandboxer.host.view import FileType
 from sandboxer.paths import data_dir
 from sandboxer.policy.checks import check_name
+from sandboxer.policy.layer import Layer
 from sandboxer.policy.merge import merge, merge_list
 from sandboxer.policy.parse import parse, parse_setting
 from sandboxer.words import Origin, Record
@@ -27,13 +29,13 @@ if TYPE_CHECKING:
 
     from sandboxer.host.view import Host
     from sandboxer.policy.effective import Effective
-    from sandboxer.policy.layer import Layer
 
 ADMINISTRATOR = "/etc/sandboxer"
 STRICT = "strict"
 """The set that holds for an application without a policy."""
 
 Kind = Literal["apps", "sets", "deny"]
+Reader = Callable[[bytes, str], Layer]
 
 
 class Place(Record):
@@ -59,18 +61,26 @@ def places(host: Host) -> tuple[Place, ...]:
     )
 
 
-def load(name: str, host: Host, *, settings: Sequence[str] = (), file: str | None = None) -> Effective:
+def load(
+    name: str,
+    host: Host,
+    *,
+    settings: Sequence[str] = (),
+    file: str | None = None,
+    reader: Reader = parse,
+) -> Effective:
     """
     The policy of an application.
 
     Args:
         settings: `--set KEY=VALUE` words, in order.
         file: a policy file to take instead of the layers' apps/NAME.toml; its sets come from the layers.
+        reader: for linters, `parse` less what it would refuse.
     Raises:
         PolicyError: a file is malformed, unreadable or not to be trusted; a set is unknown or extends itself.
     """
     _require_name(name)
-    library = _Library(host)
+    library = _Library(host, reader)
     own = library.explicit(file) if file is not None else library.layers("apps", name)
     found = bool(own)
     if not found:
@@ -78,7 +88,7 @@ def load(name: str, host: Host, *, settings: Sequence[str] = (), file: str | Non
     return _finish(name, library, own, settings, found=found)
 
 
-def load_set(name: str, host: Host, *, settings: Sequence[str] = ()) -> Effective:
+def load_set(name: str, host: Host, *, settings: Sequence[str] = (), reader: Reader = parse) -> Effective:
     """
     A set as if it were an application's policy, for `sandbox run --policy gui`.
 
@@ -86,7 +96,7 @@ def load_set(name: str, host: Host, *, settings: Sequence[str] = ()) -> Effectiv
         PolicyError: as for `load`, and when there is no such set.
     """
     _require_name(name)
-    library = _Library(host)
+    library = _Library(host, reader)
     return _finish(name, library, library.set_layers(name), settings, found=True)
 
 
@@ -106,6 +116,38 @@ def load_app_or_set(name: str, host: Host, *, settings: Sequence[str] = ()) -> E
 def names(kind: Kind, host: Host) -> tuple[str, ...]:
     """All applications, or sets, that some layer has a policy for; sorted."""
     return _Library(host).names(kind)
+
+
+def unknown_set(name: str, host: Host, origin: Origin) -> PolicyError:
+    """The error for a line that extends what is no set."""
+    from difflib import get_close_matches
+
+    known = names("sets", host)
+    near = get_close_matches(name, known, n=1)
+    return PolicyError(
+        "a policy extends a set that doesn't exist",
+        subject=f"no layer has sets/{name}.toml",
+        origin=origin,
+        hint=f'write "{near[0]}"' if near else f"the sets are {', '.join(known)}",
+    )
+
+
+def unknown_policy(name: str, host: Host) -> PolicyError:
+    """The error for a name that is neither an application's with a policy nor a set's."""
+    apps, sets = names("apps", host), names("sets", host)
+    near = nearest(name, (*apps, *sets))
+    return PolicyError(
+        "there is no policy of that name",
+        subject=f"no layer has apps/{name}.toml or sets/{name}.toml",
+        hint=f'write "{near}"' if near else f"applications: {', '.join(apps)}; sets: {', '.join(sets)}",
+    )
+
+
+def nearest(name: str, known: Sequence[str], *, cutoff: float = 0.6) -> str:
+    """The one of these names that was most likely meant; "" where none is as close as `cutoff` (1 is the same)."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name, known, n=1, cutoff=cutoff)), "")
 
 
 def group_files(wanted: Sequence[str], host: Host) -> dict[str, list[tuple[str, bytes]]]:
@@ -146,8 +188,9 @@ def _finish(
 class _Library:
     """The layers of one machine and user, as far as one policy needs them."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, reader: Reader = parse) -> None:
         self.host = host
+        self._parse = reader
         self.places = tuple(place for place in places(host) if host.type_of(place.path) is not None)
         self._trusted: set[str] = set()
 
@@ -177,16 +220,9 @@ class _Library:
         """All layers' files of a set, which must exist; `origin` is the line that extends it."""
         if layers := self.layers("sets", name):
             return layers
-        from difflib import get_close_matches
-
-        known = self.names("sets")
-        near = get_close_matches(name, known, n=1)
-        raise PolicyError(
-            "a policy extends a set that doesn't exist" if origin else "there is no such set",
-            subject=f"no layer has sets/{name}.toml",
-            origin=origin,
-            hint=f'write "{near[0]}"' if near else f"the sets are {', '.join(known)}",
-        )
+        if origin is None:
+            raise unknown_policy(name, self.host)
+        raise unknown_set(name, self.host, origin)
 
     def layers(self, kind: Kind, name: str) -> list[Layer]:
         """The files of one name: in each place NAME.toml, then its drop-ins by name."""
@@ -194,14 +230,14 @@ class _Library:
         for place in self.places:
             main = f"{kind}/{name}.toml"
             if (content := self.read(place, main)) is not None:
-                found.append(parse(content, _shown(place, main)))
+                found.append(self._parse(content, _shown(place, main)))
             drop_ins = f"{kind}/{name}.d"
             for entry in self.host.entries(f"{place.path}/{drop_ins}"):
                 if entry.endswith(".toml") and not entry.startswith("."):
                     drop_in = f"{drop_ins}/{entry}"
                     if (content := self.read(place, drop_in)) is None:
                         raise _unreadable(_shown(place, drop_in), None)
-                    found.append(parse(content, _shown(place, drop_in)))
+                    found.append(self._parse(content, _shown(place, drop_in)))
         return found
 
     def explicit(self, file: str) -> list[Layer]:
@@ -210,7 +246,7 @@ class _Library:
         content = self.host.read(path)
         if content is None:
             raise _unreadable(file, self.host.type_of(path))
-        return [parse(content, file)]
+        return [self._parse(content, file)]
 
     def names(self, kind: Kind) -> tuple[str, ...]:
         found = set()

@@ -47,7 +47,9 @@ class Files(Record, rename="kebab"):
     ] = ()
     documents: Annotated[
         Literal["none", "read", "write"],
-        Meta(description="What may be done with files that the user names on the command line, hidden ones too."),
+        Meta(
+            description="What may be done with files that the user names on the command line, hidden ones too."
+        ),
     ] = "read"
     working_directory: Annotated[
         Literal["none", "read", "write"],

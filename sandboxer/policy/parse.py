@@ -47,6 +47,37 @@ def problems(content: bytes, file: str) -> tuple[PolicyError, ...]:
     return tuple(_complaints(data, lines, file))
 
 
+def salvage(content: bytes, file: str) -> Layer:
+    """What is right of a policy file, however much is wrong with it: for linters, which have told the rest."""
+    try:
+        data, lines = _document(content, file)
+    except PolicyError:
+        return Layer(file=file, settings=())
+    kept = []
+    for setting in _settings(data, lines):
+        value = setting.value
+        if isinstance(value, tuple):
+            right = [index for index, item in enumerate(value) if _is_right(setting.key, [item])]
+            numbers = tuple(setting.lines[index] for index in right)
+            items = tuple(value[index] for index in right)
+            if _is_right(setting.key, list(items)):
+                kept.append(Setting(key=setting.key, value=items, line=setting.line, lines=numbers))
+        elif _is_right(setting.key, value):
+            kept.append(setting)
+    return Layer(file=file, settings=tuple(kept))
+
+
+def _is_right(key: str, value: object) -> bool:
+    data: Any = value
+    for part in reversed(key.split(".")):
+        data = {part: data}
+    try:
+        msgspec.convert(_without_removals(data), Policy)
+    except msgspec.ValidationError:
+        return False
+    return not any(_text_complaints(data, {}, ""))
+
+
 def parse_setting(argument: str) -> Layer:
     """
     Read one `--set KEY=VALUE`.

@@ -8,9 +8,11 @@ import machines
 import pytest
 from fakes import FakeHost
 
-from sandboxer.cli.check import check, facts, file_source, layer_sources, page, strays
+from sandboxer.cli.check import check, facts, of_the_users_own, page, strays
 from sandboxer.cli.lint import ERROR, WARNING, Finding
 from sandboxer.cli.output import plain
+from sandboxer.cli.sources import file_source, layer_sources, named_sources
+from sandboxer.errors import UsageError
 
 OWN = "/home/ann/.config/sandboxer"
 SHOWN = "~/.config/sandboxer"
@@ -155,3 +157,76 @@ def test_machines_get_the_same() -> None:
     assert {"file": f"{SHOWN}/apps/foo.toml", "line": 2, "key": "files.raed"} == values["findings"][0][
         "origin"
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ('[syscalls]\ndeny = ["ptracee"]', "a policy refuses a system call that doesn't exist"),
+        ('[files]\nread = ["/home"]', "cannot grant a directory in which each box has things of its own"),
+        ("[sound]\nplayback = true", "cannot grant playing without recording"),
+    ],
+)
+def test_what_a_start_would_always_refuse_is_an_error(text: str, what: str) -> None:
+    for host in (machines.wayland(), machines.machine()):
+        assert [what] == [told for level, _, told in said(text, host=host) if level == ERROR and what in told]
+
+
+def test_several_items_that_can_not_be_granted_are_all_told() -> None:
+    found = said('[files]\nread = ["~/one", "~/two"]\nwrite = ["~/.bashrc"]\n[syscalls]\ndeny = ["@a", "@b"]')
+    assert [2, 2, 3, 5, 5] == sorted(line for level, line, _ in found if level == ERROR)
+
+
+def test_a_command_of_which_nothing_is_installed_is_a_warning() -> None:
+    assert [(WARNING, 1, "foo isn't installed")] == said('command = ["nosuch", "either"]')
+    assert [] == said('command = ["nosuch", "bash"]')
+
+
+def test_secrets_that_are_not_there_are_no_reason_to_warn() -> None:
+    told = [line for _, line, what in said('[files]\nread = ["/home"]') if "yours alone" in what]
+    assert [] == told  # ~/.ssh is under the empty home
+
+
+def test_all_that_can_be_told_of_a_file_is_told_at_once() -> None:
+    text = 'extends = ["guy", "bse", "gui"]\nsumary = "x"\n[files]\nwrite = ["~/.bashrc"]\nraed = []\n'
+    text += '[syscalls]\ndeny = ["@monut", "@nope", "ptracee"]\n'
+    told = [(line, what) for level, line, what in said(text) if level == ERROR]
+    assert [1, 1, 2, 4, 5, 7, 7, 7] == sorted(line for line, _ in told)
+    assert (4, "refuses to let the application change what runs outside the box") in told
+
+
+def test_each_unknown_name_is_told_once_with_the_nearest() -> None:
+    host = machines.x11({f"{OWN}/apps/foo.toml": 'extends = ["guy", "bse"]\n'})
+    found = findings(host)
+    assert ['write "base"', 'write "gui"'] == sorted(one.hint for one in found)
+
+
+def test_an_application_can_be_checked_by_its_name() -> None:
+    host = machines.x11(
+        {f"{OWN}/apps/foo.toml": "", f"{OWN}/apps/foo.d/10.toml": "", f"{OWN}/apps/other.toml": ""}
+    )
+    names = [source.shown for source in named_sources("foo", "/home/ann", host)]
+    assert {f"{SHOWN}/apps/foo.toml", f"{SHOWN}/apps/foo.d/10.toml"} == set(names)
+    assert ["apps/firefox.toml"] == [source.shown for source in named_sources("firefox", "/home/ann", host)]
+
+
+def test_a_name_that_nothing_has_is_led_to_the_nearest() -> None:
+    with pytest.raises(UsageError, match="nothing of that name") as caught:
+        named_sources("firefx", "/home/ann", machines.x11())
+    assert "sandbox check firefox" == caught.value.hint
+
+
+def test_a_file_that_can_not_be_trusted_is_named_as_the_users_own() -> None:
+    host = machines.x11({f"{OWN}/apps/foo.toml": ""})
+    host.owners[f"{OWN}/apps/foo.toml"] = (0o666, 1000, 1000)
+    assert [f"{SHOWN}/apps/foo.toml"] == [one.file for one in findings(host)]
+
+
+def test_a_directory_in_a_files_place_is_one_error() -> None:
+    host = machines.x11({f"{OWN}/apps/foo.toml/inner": ""})
+    assert [(f"{SHOWN}/apps/foo.toml", ERROR)] == [(one.file, one.level) for one in findings(host)]
+
+
+def test_a_machine_without_a_display_is_no_reason_to_warn_about_a_policy() -> None:
+    host = machines.machine({f"{OWN}/apps/foo.toml": 'extends = ["gui"]\nlingers = true\n'})
+    assert [] == of_the_users_own(layer_sources(host), findings(host))

@@ -13,13 +13,14 @@ import pytest
 from fakes import FakeHost
 
 from sandboxer.cli import explain
-from sandboxer.cli.check import check, layer_sources
+from sandboxer.cli.check import check
 from sandboxer.cli.check import facts as check_facts
 from sandboxer.cli.lint import Finding
 from sandboxer.cli.list import entries
 from sandboxer.cli.list import facts as list_facts
 from sandboxer.cli.output import plain
 from sandboxer.cli.request import Request
+from sandboxer.cli.sources import layer_sources
 from sandboxer.errors import PolicyError, UsageError
 from sandboxer.host.view import Host
 
@@ -51,6 +52,53 @@ def test_everything_that_is_missing_is_told_at_once() -> None:
     assert "there is no display" in text
     assert "/home/ann/absent: nothing there" in text
     assert "cannot share the sound server's socket" in text
+
+
+def test_what_can_not_be_started_keeps_its_hidden_paths_and_its_program() -> None:
+    policy = 'extends = ["gui"]\nsummary = "PDF viewer"\n[files]\nhome = "private"\nread = ["Documents"]\n'
+    policy += 'hide = ["~/Documents/taxes"]\n'
+    tree = {
+        "/home/ann/.config/sandboxer/apps/mupdf.toml": policy,
+        "/home/ann/Documents/taxes/2025.pdf": "",
+        "/usr/bin/mupdf": "",
+    }
+    text = page(machines.machine(tree), "mupdf")
+    assert "there is no display" in text
+    assert "~/Documents/taxes is covered" in text
+    assert "starts: /usr/bin/mupdf" in text
+    assert "can read Documents" in text
+
+
+def test_what_can_not_be_granted_is_left_out_and_nothing_else() -> None:
+    host = machines.x11()
+    text = page(host, "foo", 'files.read=["~/absent", "~/Downloads"]', 'files.hide=["~/gone"]')
+    assert "/home/ann/absent: nothing there" in text
+    assert "/home/ann/gone: nothing there" in text
+    assert "can read ~/Downloads" in text
+    assert "can read ~/absent" not in text
+
+
+def test_a_grant_of_a_secret_is_told_among_the_holes() -> None:
+    text = page(machines.x11(), "foo", 'files.read=["~/.ssh"]')
+    assert "Holes: none" not in text
+    assert text.index("keys to other machines") < text.index("Files")
+
+
+def test_a_system_call_that_does_not_exist_is_an_error_of_every_page() -> None:
+    with pytest.raises(PolicyError, match="system call that doesn't exist"):
+        page(machines.x11(), "foo", 'syscalls.deny=["ptracee"]')
+
+
+def test_a_misspelt_name_is_led_to_the_policy_that_was_meant() -> None:
+    assert "Did you mean firefox?" in page(machines.x11(), "firefx")
+    assert "Did you mean" not in page(machines.x11(), "foo")
+
+
+def test_a_desktop_directory_that_is_missing_is_told_with_what_follows() -> None:
+    host = machines.x11()
+    del host.tree["/home/ann/Downloads"]
+    assert "Downloads isn't there, so what is saved there stays in its own home" in page(host, "firefox")
+    assert "Downloads isn't there" not in page(machines.x11(), "firefox")
 
 
 def test_a_program_that_is_not_installed_takes_nothing_from_the_account() -> None:

@@ -44,9 +44,21 @@ def test_layers_that_have_a_say_are_named() -> None:
     assert ("shipped", "/etc/sandboxer") == entry(host, "xterm").layers
 
 
+def test_a_policy_of_the_users_own_is_not_called_shipped() -> None:
+    host = machines.x11({f"{OWN}/apps/mupdf.toml": 'extends = ["gui"]\n'})
+    assert ("~/.config/sandboxer",) == entry(host, "mupdf").layers
+    assert ("shipped",) == entry(host, "firefox").layers
+
+
+def test_a_set_of_the_users_has_a_say_in_what_extends_it() -> None:
+    host = machines.x11({f"{OWN}/sets/gui.toml": "[look]\nthemes = false\n"})
+    assert ("shipped", "~/.config/sandboxer") == entry(host, "firefox").layers
+
+
 def test_a_broken_policy_spoils_its_own_line_alone() -> None:
     host = machines.x11({f"{OWN}/apps/firefox.toml": "nonsense = 1\n"})
     assert "see sandbox check" in entry(host, "firefox").fault
+    assert ("shipped", "~/.config/sandboxer") == entry(host, "firefox").layers
     assert "" == entry(host, "firefox-esr").fault
 
 

@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import machines
 import pytest
 
 from sandboxer.cli import main as module
+from sandboxer.cli.launch import require_place_for_plans, without_directory
 from sandboxer.cli.main import main
+from sandboxer.cli.request import app_request, run_request
 from sandboxer.cli.usage import HELP
-from sandboxer.errors import ResolveError
+from sandboxer.errors import LaunchError, ResolveError
 
 TREE = Path(__file__).parents[3]
 
@@ -90,3 +93,29 @@ def test_a_compile_imports_only_what_it_may() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=TREE, env={}
     ).stdout
     assert set() == seldom & set(output.split())
+
+
+@pytest.mark.parametrize("home", [None, "", "relative"])
+def test_without_a_home_there_is_one_clear_message(home: str | None, tmp_path: Path) -> None:
+    environment = {"XDG_RUNTIME_DIR": str(tmp_path / "absent")} | ({} if home is None else {"HOME": home})
+    with pytest.raises(LaunchError, match="cannot tell where plans are kept") as caught:
+        require_place_for_plans(environment)
+    assert "HOME" in caught.value.subject
+    assert caught.value.hint.startswith("set HOME to your home directory")
+
+
+def test_without_a_home_a_directory_of_the_sessions_will_do(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    require_place_for_plans({"XDG_RUNTIME_DIR": str(tmp_path)})
+    require_place_for_plans({"XDG_CACHE_HOME": str(tmp_path)})
+
+
+def test_a_directory_that_can_not_be_shared_is_answered_with_the_command_that_works() -> None:
+    host = machines.machine({"/usr/bin/python3": ""})
+    hint = without_directory(app_request(["python3", "a b.py"], debug=False), host)
+    assert hint.endswith(
+        "sandbox run --policy python3 --set files.working-directory=none -- python3 'a b.py'"
+    )
+    words = ["run", "--policy", "git", "--", "git", "status"]
+    hint = without_directory(run_request(words, debug=False), host)
+    assert hint.endswith("sandbox run --policy git --set files.working-directory=none -- git status")

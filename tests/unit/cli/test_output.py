@@ -31,13 +31,22 @@ show([
 """
 
 
-def on_terminal(variables: Mapping[str, str], columns: int) -> str:
-    """What SCRIPT writes to a terminal of so many columns."""
+LISTED = """
+from sandboxer.cli.output import Part, Table, show
+rows = [("firefox", "yes", "display, network, sound", "shipped, ~/.config/sandboxer", "A browser of the Web"),
+        ("less", "no", "none", "~/.config/sandboxer", "A pager")]
+show([Table(headings=("application", "installed", "holes", "policy", "what it is"),
+            rows=tuple(tuple(Part(text=cell) for cell in row) for row in rows))])
+"""
+
+
+def on_terminal(variables: Mapping[str, str], columns: int, script: str = SCRIPT) -> str:
+    """What a script writes to a terminal of so many columns."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
     environment = {"PATH": os.defpath, "TERM": "xterm-256color", "PYTHONPATH": str(TREE), **variables}
     with subprocess.Popen(
-        [sys.executable, "-c", SCRIPT], stdout=theirs, stdin=theirs, env=environment
+        [sys.executable, "-c", script], stdout=theirs, stdin=theirs, env=environment
     ) as process:
         os.close(theirs)
         written = b""
@@ -144,3 +153,37 @@ def test_tones_are_styles_that_a_terminal_has() -> None:
 
     for tone in Tone:
         Style.parse(tone.value)
+
+
+@pytest.mark.parametrize("columns", [50, 80])
+def test_a_table_that_is_too_wide_for_the_terminal_is_told_in_paragraphs(columns: int) -> None:
+    lines = on_terminal({"NO_COLOR": "1"}, columns, LISTED).splitlines()
+    assert "firefox: A browser of the Web" == lines[0].rstrip()
+    assert lines[1].startswith("  installed: yes; holes: display, network, sound; ")
+    assert "less: A pager" in [text.rstrip() for text in lines]
+    assert max(map(len, lines)) <= columns
+    assert len(lines) <= 3 * 2
+
+
+def test_a_table_that_fits_keeps_its_columns() -> None:
+    first, *rows = on_terminal({"NO_COLOR": "1"}, 110, LISTED).splitlines()
+    assert ["APPLICATION", "INSTALLED", "HOLES", "POLICY", "WHAT", "IT", "IS"] == first.split()
+    assert rows[0].startswith("firefox      yes")
+
+
+@pytest.mark.parametrize("words", [["list"], ["list", "--json"], ["list", "--help"], ["--help"]])
+def test_a_full_disk_is_one_message_and_125(words: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "sandboxer.cli.main", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={"PATH": os.defpath, "PYTHONPATH": str(TREE), "HOME": os.path.expanduser("~")},
+            text=True,
+            check=False,
+        )
+    assert 125 == done.returncode
+    assert ["sandboxer: cannot print what was asked for", "  standard output: No space left on device"] == (
+        done.stderr.splitlines()[:2]
+    )
+    assert "Exception" not in done.stderr

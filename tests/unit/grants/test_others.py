@@ -8,7 +8,7 @@ import pytest
 from fakes import FakeHost, Link
 from machines import RUNTIME, SOCKET, character, effective, machine, nvidia, wayland, x11
 
-from sandboxer.errors import ResolveError
+from sandboxer.errors import PolicyError, ResolveError
 from sandboxer.grants import base, devices, environment, landlock, look, network, proc, sound
 from sandboxer.grants.grant import Grant, Weight, Withheld
 from sandboxer.plan.ops import EnvEntry, EnvKind, Op, OpFlag, OpKind, PlanFlag
@@ -32,7 +32,7 @@ LOUD = Policy(sound=Sound(playback="if-present", record=True))
 
 
 def test_playing_without_recording_is_refused_with_a_hint() -> None:
-    with pytest.raises(ResolveError) as caught:
+    with pytest.raises(PolicyError) as caught:
         granted(sound.grants, Policy(sound=Sound(playback=True)), wayland())
     assert "sound.record = true" in caught.value.hint
 

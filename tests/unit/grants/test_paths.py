@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import machines
 import pytest
 from fakes import Directory, FakeHost, Link
 from machines import ASKED
 
 from sandboxer.errors import ResolveError
 from sandboxer.grants.paths import absolute, places, within
+from sandboxer.words import Origin
 
 
 def written(text: str, host: FakeHost) -> list[str]:
@@ -96,3 +98,25 @@ def test_being_within_is_about_components_not_letters() -> None:
     assert within("/a", "/a")
     assert within("/a", "/")
     assert not within("/ab", "/a")
+
+
+def test_a_misspelt_path_to_hide_is_led_to_what_is_there_and_never_to_a_question_mark() -> None:
+    host = machines.machine({"/home/ann/Documents/taxes/2025.pdf": ""})
+    for text in ("~/Docments/taxes", "~/Documents/taxs"):
+        with pytest.raises(ResolveError, match="cannot hide a path that isn't there") as caught:
+            list(places(text, host, Origin("a.toml", 1, "files.hide")))
+        assert 'write "~/Documents/taxes"' == caught.value.hint
+
+
+def test_a_misspelt_path_to_grant_is_led_to_what_is_there() -> None:
+    with pytest.raises(ResolveError) as caught:
+        list(places("~/Downlods", machines.machine(), Origin("a.toml", 1, "files.read")))
+    assert caught.value.hint.startswith('write "~/Downloads", or make it')
+
+
+def test_a_path_behind_a_closed_directory_is_not_said_to_be_missing() -> None:
+    host = machines.machine({"/root": Directory()})
+    host.owners["/root"] = (0o700, 0, 0)
+    with pytest.raises(ResolveError, match="cannot grant a path that you can't look at") as caught:
+        list(places("/root/x", host, Origin("a.toml", 1, "files.write")))
+    assert "/root/x: /root is closed to you" == caught.value.subject

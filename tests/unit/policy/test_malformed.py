@@ -140,10 +140,10 @@ MISTAKES = [
         "list for a word", "[files]\nhome = ['private']\n", 2, "files.home", '"private", without brackets'
     ),
     Mistake(
-        "number in a list", "[files]\nread = [\n'~/x',\n3]\n", 4, "an item 3: expected text", 'write "3"'
+        "number in a list", "[files]\nread = [\n'~/x',\n3]\n", 4, "files.read: item 2 is 3: expected text", 'write "3"'
     ),
     Mistake(
-        "list in a list", "[files]\nread = ['~/x',\n['~/y']]\n", 3, 'an item ["~/y"]', "with no list in it"
+        "list in a list", "[files]\nread = ['~/x',\n['~/y']]\n", 3, 'item 2 is ["~/y"]', "with no list in it"
     ),
     Mistake("unknown ABI", "[syscalls]\nforeign = ['i386',\n'x64']\n", 3, 'expected "i386" or "x32"', "x32"),
     Mistake("unknown ABI taken away", "[syscalls]\nforeign = ['!arm']\n", 2, '"!arm"', "take it out"),

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandboxer.errors import PolicyError, UsageError
+from sandboxer.policy.checks import check
 from sandboxer.policy.keys import keys, tables, toml
 from sandboxer.policy.layer import Layer, Setting
 from sandboxer.policy.merge import merge
@@ -201,3 +202,21 @@ def test_a_right_policy_imports_nothing_that_only_errors_need() -> None:
 def program_path() -> str:
     """-S keeps site's own imports out; what it would have put on the path is put there by hand."""
     return f"import sys; sys.path[:] = {sys.path!r};"
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("../x", 'write where it is from the home or from the root: "~/name" or "/name"'),
+        ("./x", 'write "~/x"; XDG names'),
+        ("Docs", 'write "Documents", or "~/Docs"'),
+        ("Pics/2025", 'write "Pictures/2025", or "~/Pics/2025"'),
+        ("downloads", 'write "Downloads"'),
+    ],
+)
+def test_what_a_hint_says_to_write_is_right_itself(written: str, hint: str) -> None:
+    complaint = check("files.read", written)
+    assert complaint is not None
+    assert complaint.hint.startswith(hint)
+    for suggested in complaint.hint.split('"')[1::2]:
+        assert check("files.read", suggested) is None
