@@ -6,7 +6,7 @@
 #define SANDBOXER_FAIL_H
 
 enum exit_status {
-    EXIT_SANDBOX = 125,        /* the box could not be made: the application has not run */
+    EXIT_SANDBOX = 125,        /* the box could not be made (the application has not run), or was lost */
     EXIT_NOT_EXECUTABLE = 126, /* found in the box, but can't be executed */
     EXIT_NOT_FOUND = 127,      /* not found in the box */
     EXIT_SIGNAL_BASE = 128,    /* plus the signal that ended the application */

@@ -101,7 +101,7 @@ def _shown(
         path = _located(text, host)
         real, kind = host.resolve(path), host.type_of(path)
         if real is not None and kind in (FileType.REGULAR, FileType.DIRECTORY):
-            place = paths.Place(written=BoxPath(path), real=real, type=kind, matched=False)
+            place = paths.Place(written=BoxPath(path), real=real, type=kind)
             ops.append(paths.bind(place, origin))
     return Grant(
         topic="look",

@@ -41,8 +41,6 @@ class Place(Record):
     written: BoxPath
     real: HostPath
     type: FileType
-    matched: bool
-    """Whether a glob found it."""
 
 
 def places(text: str, host: Host, origin: Origin) -> Iterator[Place]:
@@ -67,7 +65,7 @@ def places(text: str, host: Host, origin: Origin) -> Iterator[Place]:
         kind, real = host.type_of(candidate), host.resolve(candidate)
         if kind is not None and real is not None:
             found = True
-            yield Place(written=BoxPath(candidate), real=real, type=kind, matched=globbed)
+            yield Place(written=BoxPath(candidate), real=real, type=kind)
     if not found and not optional:
         raise _missing(text, path, host, origin)
 

@@ -33,6 +33,7 @@ NUMBERS = {
     "getpid": (39, 172),
     "io_uring_setup": (425, 425),
     "ioctl": (16, 29),
+    "ioprio_set": (251, 30),
     "kcmp": (312, 272),
     "keyctl": (250, 219),
     "linkat": (265, 37),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 
-from escape.conftest import Boxed, Bystander, attacker, outcome
+from escape.conftest import Attack, Boxed, Bystander, attacker, outcome
 from escape.kernel import NEWPID, NEWUSER, Kernel
 
 
@@ -19,6 +19,11 @@ def kill_group(_kernel: Kernel) -> None:
 
 def slow_group(_kernel: Kernel) -> None:
     os.setpriority(os.PRIO_PGRP, 0, 19)
+
+
+def hold_up_group(kernel: Kernel) -> None:
+    """IOPRIO_WHO_PGRP, of its own group, to the idle class: the disk is for the others first."""
+    kernel.call("ioprio_set", 2, 0, 3 << 13)
 
 
 def kill_all(kernel: Kernel, victim: str) -> str:
@@ -53,6 +58,10 @@ def test_the_process_group_outside_is_not_slowed_down(
     assert os.getpriority(os.PRIO_PROCESS, bystander.pid) == 0
     outcome(attacker(slow_group), env=session, process_group=bystander.pid)
     assert os.getpriority(os.PRIO_PROCESS, bystander.pid) == 19
+
+
+def test_nor_held_up_at_the_disk(attack: Attack) -> None:
+    attack(hold_up_group, refused="EPERM")
 
 
 def test_all_processes_are_those_of_the_box(
