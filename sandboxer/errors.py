@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from sandboxer.words import Origin
 
+FAILURE = 125
+"""The exit status of every error here: no box was made, and the application hasn't run."""
+
 
 class SandboxerError(Exception):
     """
@@ -21,8 +24,6 @@ class SandboxerError(Exception):
         origin: the policy line that asked for it, where one did.
         hint: what to do, in one line.
     """
-
-    exit_status = 125
 
     def __init__(self, what: str, *, subject: str = "", origin: Origin | None = None, hint: str = "") -> None:
         super().__init__(what)

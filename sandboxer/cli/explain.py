@@ -17,7 +17,7 @@ from sandboxer.cli.arguments import Parser
 from sandboxer.cli.output import EMPTY, Block, Part, Tone, line
 from sandboxer.cli.request import Request
 from sandboxer.cli.survey import Survey, named, survey
-from sandboxer.errors import PlanError, PolicyError, UsageError
+from sandboxer.errors import FAILURE, PlanError, PolicyError, UsageError
 from sandboxer.grants import syscalls
 from sandboxer.host import session
 from sandboxer.host.facts import Facts
@@ -29,7 +29,6 @@ from sandboxer.plan.ops import Plan
 from sandboxer.policy.deny import read_groups
 from sandboxer.resolve import resolve
 
-FAILURE = 125
 DOES = "Tells what an application can see and do, and which line of a policy says so."
 EXAMPLES = """\
   sandbox explain firefox

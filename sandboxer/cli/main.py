@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 
-FAILURE = 125
 INTERRUPTED = 130
 VERBS = ("explain", "check", "list")
 
@@ -21,7 +20,7 @@ def main() -> int:
     if debug:
         words = words[1:]
     debug = debug or (words[:1] == ["run"] and "--debug" in words[: _end_of_options(words)])
-    from sandboxer.errors import SandboxerError
+    from sandboxer.errors import FAILURE, SandboxerError
 
     app = (
         words[0]

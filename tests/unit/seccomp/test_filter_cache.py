@@ -146,5 +146,4 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, monkeypatch:
     with pytest.raises(LaunchError) as caught:
         filter_cache.program(rules(), (), str(tmp_path))
     assert "No space left on device" in caught.value.subject
-    assert caught.value.exit_status == 125
     assert [] == list(tmp_path.iterdir())
