@@ -17,6 +17,8 @@ enum {
     WORDS_MAX = 65536,
     DOCUMENTS_MAX = 256,
     BASES_MAX = 32,
+    ACTIVATION_MAX = 32,
+    HANDED_MAX = SBX_KEEP_FDS_MAX + ACTIVATION_MAX + SBX_CONNECT_MAX + 1,
 };
 
 /* What the box's first process tells the monitor, through a pipe; a monitor that hears nothing knows that it died. */
@@ -38,7 +40,28 @@ struct call {
     struct stat directory_stat;
     mode_t umask;
     pid_t caller; /* our parent, as it was when we started */
+    char *const *caller_environment;
+    char boxes[SBX_PATH_SIZE_MAX]; /* the directory in which running boxes are known */
+    /* Descriptors above 2 that the application gets: --keep-fd, socket activation, what the policy connects. */
+    int handed[HANDED_MAX];
+    size_t handed_count;
+    int is_activated; /* a service manager's sockets are among them */
 };
+
+/* sockets.c: what the two sides of a box speak through. */
+enum { MONITORS_END, BOXS_END };
+struct sockets {
+    int listeners[SBX_LISTEN_MAX]; /* bound in the box, held by the monitor for the broker */
+    const char *names[SBX_LISTEN_MAX];
+    size_t listener_count;
+    int descriptor; /* the broker's end of the application's own connection, -1 for none */
+    int pair[2];    /* the broker's end and the steward's, -1 for none */
+    int orders[2];  /* the steward's end and pid 1's */
+};
+void make_sockets(struct sockets *sockets, struct call *call);
+void keep_ends_of_box(const struct sockets *sockets);
+void leave_listeners(const struct sockets *sockets);
+void keep_ends_of_monitor(const struct sockets *sockets, const struct call *call);
 
 /* run.c: start the box, wait for it, and return the exit status for the shell. */
 int run_box(struct call *call);
@@ -60,10 +83,11 @@ struct root {
      * are looked for from the deepest, so that nobody who can rename what lies between can lead a lookup elsewhere. */
     struct base bases[BASES_MAX];
     size_t depth;
+    const int *listeners; /* sockets that the next LISTEN operations bind */
     int parent; /* O_PATH: the directory that was used last, -1 for none: operations come sorted */
     char parent_path[SBX_PATH_SIZE_MAX];
 };
-void make_root(struct root *root);
+void make_root(struct root *root, const struct sockets *sockets);
 void run_mount_ops(struct root *root, const struct plan *plan);
 void leave_host(struct root *root);
 
@@ -76,13 +100,16 @@ void bind_terminal(struct root *root, const struct plan *plan);
 void enter_directory(const struct call *call);
 
 /* confine.c: give up everything. After it, nothing but the filter's permitted calls is possible. */
-void confine(const struct plan *plan);
+void confine(const struct call *call);
+
+/* init.c: let pid 1 be told of orders, which the filter will forbid to set up. */
+void heed_orders(int orders);
 
 /* init.c: a signal from the terminal (Ctrl-C and the like) that waits for this process, perhaps in place of the
  * application; 0 for none. Both halves look at the points where only they could have received it. */
 int terminal_signal(void);
 
 /* init.c: the box's first process, which starts the application, reaps, forwards, and never returns. */
-_Noreturn void run_init(const struct call *call, int reports, const sigset_t *caller_mask);
+_Noreturn void run_init(const struct call *call, int reports, int orders, const sigset_t *caller_mask);
 
 #endif

@@ -74,8 +74,9 @@ static void permit_descriptor(int ruleset, int fd)
 }
 
 /* What isn't mounted in the box can't be opened or changed; abstract sockets and signals don't reach out of it. */
-static void enter_landlock(const struct plan_header *header)
+static void enter_landlock(const struct call *call)
 {
+    const struct plan_header *header = call->plan->header;
     struct landlock_attributes attributes = {
         .handled_access_fs = (header->flags & SBX_PLAN_LANDLOCK_FILES) ? LANDLOCK_FILES : 0,
         .scoped = (header->flags & SBX_PLAN_LANDLOCK_SCOPE) ? LANDLOCK_SCOPES : 0,
@@ -89,8 +90,8 @@ static void enter_landlock(const struct plan_header *header)
         require(permit(ruleset, root, LANDLOCK_FILES), "cannot permit the files in the box");
         for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
             permit_descriptor(ruleset, fd);
-        for (uint32_t i = 0; i < header->keep_fd_count; i++)
-            permit_descriptor(ruleset, (int)header->keep_fds[i]);
+        for (size_t i = 0; i < call->handed_count; i++)
+            permit_descriptor(ruleset, call->handed[i]);
     }
     require(syscall(SYS_landlock_restrict_self, ruleset, 0), "cannot enter the Landlock domain");
 }
@@ -112,8 +113,9 @@ static void join_keyring(void)
                           .hint = errno == EDQUOT ? "raise sysctl kernel.keys.maxkeys, or end other boxes" : NULL});
 }
 
-void confine(const struct plan *plan)
+void confine(const struct call *call)
 {
+    const struct plan *plan = call->plan;
     struct sock_fprog program = {.len = (unsigned short)plan->header->program.count,
                                  .filter = (struct sock_filter *)(uintptr_t)plan->program};
 
@@ -121,7 +123,7 @@ void confine(const struct plan *plan)
     drop_capabilities();
     require(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "cannot set no_new_privs");
     if (plan->header->flags & (SBX_PLAN_LANDLOCK_SCOPE | SBX_PLAN_LANDLOCK_FILES))
-        enter_landlock(plan->header);
+        enter_landlock(call);
     /* This process outlives the application's start and knows the plan: keep the box from reading it. */
     require(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "cannot make the box's first process undumpable");
     require(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program), "cannot load the system-call filter");

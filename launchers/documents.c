@@ -3,27 +3,26 @@
  * What the user's own words and terminal grant: files that are named on the command line, the terminal device, and the
  * directory to start in. Naming a file grants that file and nothing beside it.
  *
- * A word is a document when it doesn't begin with "-" and names a regular file outside. When the box shows that very
- * file (same device and inode) at the same path, the word is left alone; when it shows it at its real path, the word
- * becomes that path; else the file is bound at /run/documents/N/NAME and the word becomes that.
- *
- * Symbolic links on the way are followed, but for those in a directory that the box may write to: the application
- * could have put such a link there, to a file that the user never meant. Those words are left alone.
+ * A word is a document when it doesn't begin with "-" and names a regular file outside, by its path or by a file: URI.
+ * When the box shows that very file (same device and inode) at the same path, the word is left alone; when it shows it
+ * at its real path, the word becomes that path; else the file is bound at /run/documents/N/NAME and the word becomes
+ * that.
  */
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "box.h"
 #include "fail.h"
+#include "names.h"
 #include "sys.h"
 
 static const char origin[] = "command line";
 
-enum { LINKS_MAX = 40 }; /* as the kernel */
-
 /* Places for words that are rewritten; used only where a word changes. */
 static char rewritten[DOCUMENTS_MAX][SBX_PATH_SIZE_MAX];
+
+/* "/run/documents/N", for those documents whose directory comes with them. */
+static char directories[DOCUMENTS_MAX][32];
 
 static int same_file(const struct stat *a, const struct stat *b)
 {
@@ -39,17 +38,6 @@ static int shown_at(const struct root *root, const char *path, const struct stat
     return fd >= 0 && fstat(fd, &found) == 0 && same_file(&found, file);
 }
 
-/* "/proc/self/fd/N", which resolves in the host's procfs while that is still reachable. */
-static ssize_t path_of(int fd, char path[SBX_PATH_SIZE_MAX])
-{
-    char link[32];
-
-    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t length = readlink(link, path, SBX_PATH_SIZE_MAX - 1);
-    path[length > 0 ? length : 0] = '\0';
-    return length;
-}
-
 static int join(char out[SBX_PATH_SIZE_MAX], const char *directory, const char *name)
 {
     int length = snprintf(out, SBX_PATH_SIZE_MAX, "%s/%s", strcmp(directory, "/") == 0 ? "" : directory, name);
@@ -57,118 +45,114 @@ static int join(char out[SBX_PATH_SIZE_MAX], const char *directory, const char *
     return length > 0 && length < SBX_PATH_SIZE_MAX ? 0 : -1;
 }
 
-/* Does the directory lie in what the plan lets the application change? */
-static int box_may_write(const struct plan *plan, int directory)
+/* A path in the box for the document with this number. */
+static void place_of(unsigned number, const char *name, char place[SBX_PATH_SIZE_MAX])
+{
+    if (snprintf(place, SBX_PATH_SIZE_MAX, "/run/documents/%u/%s", number, name) >= SBX_PATH_SIZE_MAX)
+        fail((struct failure){.what = "cannot hand in a document", .subject = name, .error = ENAMETOOLONG});
+}
+
+/* What lies beside the document comes with it, read-only, unless that would be the home, all that it lies in, a directory
+ * in / itself, or something hidden. */
+static void bind_siblings(struct root *root, const struct call *call, const char *path, unsigned number)
+{
+    char parent[SBX_PATH_SIZE_MAX], home_path[SBX_PATH_SIZE_MAX], *box_parent = directories[number - 1];
+    size_t length = (size_t)(strrchr(path, '/') - path);
+    CLEANUP_FD int home = open(plan_string(call->plan, call->plan->header->home), O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    memcpy(parent, path, length);
+    parent[length] = '\0';
+    if (length == 0 || strchr(parent + 1, '/') == NULL || strstr(parent, "/.") || home < 0 ||
+        path_of(home, home_path) <= 0 || path_is_within(home_path, parent))
+        return;
+    CLEANUP_FD int directory =
+        sys_openat2(root->host, parent + 1, O_PATH | O_DIRECTORY, 0, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+    if (directory < 0)
+        fail((struct failure){.what = "cannot hand in what lies beside a document", .subject = parent, .error = errno});
+    (void)snprintf(box_parent, sizeof directories[0], "/run/documents/%u", number);
+    bind_descriptor(root, directory, box_parent, SBX_OPF_DIRECTORY, origin);
+}
+
+/* Bind a document; `place` becomes its path in the box. */
+static void bind_document(struct root *root, const struct call *call, int file, const char *path, const char *name,
+                          unsigned number, char place[SBX_PATH_SIZE_MAX])
+{
+    uint32_t flags = call->plan->header->flags;
+
+    place_of(number, name, place);
+    if ((flags & SBX_PLAN_DOCUMENTS_SIBLINGS) && path[0] == '/' && strcmp(strrchr(path, '/') + 1, name) == 0)
+        bind_siblings(root, call, path, number);
+    bind_descriptor(root, file, place, (flags & SBX_PLAN_DOCUMENTS_WRITE) ? SBX_OPF_WRITE : 0, origin);
+}
+
+/* Where the application finds what a word names, in `place`; binds it where it isn't shown. Returns 0 when the word can
+ * stay as it is. */
+static int hand_in(struct root *root, const struct call *call, const char *word, int file, unsigned number,
+                   char place[SBX_PATH_SIZE_MAX])
 {
     char path[SBX_PATH_SIZE_MAX];
-
-    if (path_of(directory, path) <= 0)
-        return 1;
-    for (uint32_t i = 0; i < plan->header->ops.count; i++) {
-        const char *source = plan_string(plan, plan->ops[i].source);
-        size_t length = strlen(source);
-
-        if (plan->ops[i].kind == SBX_OP_BIND && (plan->ops[i].flags & SBX_OPF_WRITE) &&
-            strncmp(path, source, length) == 0 && (path[length] == '/' || path[length] == '\0'))
-            return 1;
-    }
-    return 0;
-}
-
-/* Open what a word names, one component at a time, so that each link can be judged before it is followed. */
-static int open_named(const struct plan *plan, const char *word)
-{
-    char rest[SBX_PATH_SIZE_MAX], target[SBX_PATH_SIZE_MAX], name[NAME_MAX + 1];
-    int here = open(word[0] == '/' ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC), links = 0;
-
-    if (strlen(word) >= sizeof rest) {
-        sys_cleanup_fd(&here);
-        return -1;
-    }
-    memcpy(rest, word, strlen(word) + 1);
-    while (here >= 0 && rest[strspn(rest, "/")] != '\0') {
-        const char *part = rest + strspn(rest, "/");
-        size_t length = strcspn(part, "/");
-        struct stat found;
-        int next = -1;
-
-        if (length <= NAME_MAX) {
-            memcpy(name, part, length);
-            name[length] = '\0';
-            memmove(rest, part + length, strlen(part + length) + 1);
-            next = openat(here, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-        }
-        if (next >= 0 && fstat(next, &found) == 0 && S_ISLNK(found.st_mode)) {
-            ssize_t size = readlinkat(next, "", target, sizeof target);
-            sys_cleanup_fd(&next);
-            next = -1;
-            if (size > 0 && ++links <= LINKS_MAX && (size_t)size + strlen(rest) < sizeof rest &&
-                !box_may_write(plan, here)) {
-                memmove(rest + size, rest, strlen(rest) + 1);
-                memcpy(rest, target, (size_t)size);
-                next = target[0] == '/' ? open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)
-                                        : fcntl(here, F_DUPFD_CLOEXEC, 0);
-            }
-        }
-        sys_cleanup_fd(&here);
-        here = next;
-    }
-    return here;
-}
-
-static char *bind_document(struct root *root, const struct call *call, int file, const char *word, unsigned index)
-{
-    char *path = rewritten[index];
-    const char *name = strrchr(word, '/');
-    unsigned writable = (call->plan->header->flags & SBX_PLAN_DOCUMENTS_WRITE) ? SBX_OPF_WRITE : 0;
-
-    if (snprintf(path, SBX_PATH_SIZE_MAX, "/run/documents/%u/%s", index + 1, name ? name + 1 : word) >=
-        SBX_PATH_SIZE_MAX)
-        fail((struct failure){.what = "cannot hand in a document", .subject = word, .error = ENAMETOOLONG});
-    bind_descriptor(root, file, path, writable, origin);
-    return path;
-}
-
-/* What the word must be inside for the application to find the file, binding it where it isn't shown. */
-static char *document_word(struct root *root, const struct call *call, char *word, int file, unsigned *used)
-{
-    static char path[SBX_PATH_SIZE_MAX];
+    const char *slash = strrchr(word, '/');
     struct stat meant;
 
     if (fstat(file, &meant) != 0 || !S_ISREG(meant.st_mode))
-        return word;
+        return 0;
     if (word[0] != '/' && call->directory[0] && shown_at(root, call->directory, &call->directory_stat) &&
         join(path, call->directory, word) == 0 && shown_at(root, path, &meant))
-        return word;
-    if (*used == DOCUMENTS_MAX)
+        return 0;
+    if (number > DOCUMENTS_MAX)
         fail((struct failure){.what = "cannot hand in so many documents at once",
                               .subject = word,
                               .origin = origin,
                               .hint = "name at most 256 files, or grant their directory"});
     if (path_of(file, path) > 0 && path[0] == '/' && shown_at(root, path, &meant))
-        return memcpy(rewritten[(*used)++], path, strlen(path) + 1);
-    return bind_document(root, call, file, word, (*used)++);
+        memcpy(place, path, strlen(path) + 1);
+    else
+        bind_document(root, call, file, path, slash ? slash + 1 : word, number, place);
+    return 1;
+}
+
+/* One word of the user's. Returns what it has to be inside: itself, or a text in `changed`. */
+static char *document_word(struct root *root, const struct call *call, char *word, unsigned number,
+                           char changed[SBX_PATH_SIZE_MAX])
+{
+    char decoded[SBX_PATH_SIZE_MAX], place[SBX_PATH_SIZE_MAX];
+    const char *rest = path_of_uri(word, decoded), *name = rest ? decoded : word;
+    size_t length = strlen(name);
+    struct stat found;
+
+    if (length == 0 || name[0] == '-' || name[length - 1] == '/')
+        return word;
+    if (name[0] == '/' && stat(name, &found) == 0 && shown_at(root, name, &found))
+        return word;
+    CLEANUP_FD int file = open_named(call->plan, name);
+    if (file < 0 || !hand_in(root, call, name, file, number, place))
+        return word;
+    if (!rest)
+        return memcpy(changed, place, strlen(place) + 1);
+    if (uri_of_path(place, rest, changed) != 0)
+        fail((struct failure){.what = "cannot hand in a document", .subject = word, .error = ENAMETOOLONG});
+    return changed;
 }
 
 void bind_documents(struct root *root, struct call *call)
 {
+    static char overflow[SBX_PATH_SIZE_MAX]; /* one document too many is refused before it is used */
     unsigned used = 0;
 
     if (!(call->plan->header->flags & SBX_PLAN_DOCUMENTS_READ))
         return;
     for (char **word = call->argv; *word; word++) {
-        size_t length = strlen(*word);
-        struct stat found;
+        char *changed = used < DOCUMENTS_MAX ? rewritten[used] : overflow;
 
         /* The plan's own words are not the user's; a command without a slash is looked up in the box's PATH. */
-        if ((size_t)(word - call->argv) < call->plan->header->command.count || length == 0 || **word == '-' ||
-            (*word)[length - 1] == '/' || (word == call->argv && !strchr(*word, '/')))
+        if ((size_t)(word - call->argv) < call->plan->header->command.count ||
+            (word == call->argv && !strchr(*word, '/')))
             continue;
-        if (**word == '/' && stat(*word, &found) == 0 && shown_at(root, *word, &found))
-            continue;
-        CLEANUP_FD int file = open_named(call->plan, *word);
-        if (file >= 0)
-            *word = document_word(root, call, *word, file, &used);
+        char *inside = document_word(root, call, *word, used + 1, changed);
+        if (inside != *word) {
+            *word = inside;
+            used++;
+        }
     }
 }
 

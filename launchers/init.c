@@ -4,6 +4,7 @@
  * nothing; it reaps what is orphaned, hands on the signals that the monitor sends, and ends the box by ending.
  */
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -11,20 +12,22 @@
 #include "fail.h"
 #include "sys.h"
 
+enum { ORDER_START = 'X', ORDER_SIZE_MAX = 16384, ORDER_WORDS_MAX = 256 };
+
 static int status_of(int status)
 {
     return WIFSIGNALED(status) ? EXIT_SIGNAL_BASE + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 /* Execute argv[0], looked for in the box's PATH as execvp() would. Returns when it can't be. */
-static void execute(const struct call *call)
+static void execute(const struct call *call, char *const *argv)
 {
     char path[SBX_PATH_SIZE_MAX];
-    const char *name = call->argv[0];
+    const char *name = argv[0];
     int error = ENOENT;
 
     if (strchr(name, '/')) {
-        (void)execve(name, call->argv, call->environment);
+        (void)execve(name, argv, call->environment);
         return;
     }
     for (const char *part = call->search, *end; part; part = *end ? end + 1 : NULL) {
@@ -36,7 +39,7 @@ static void execute(const struct call *call)
         memcpy(path, part, length);
         path[length] = '/';
         memcpy(path + length + 1, name, name_length + 1);
-        (void)execve(path, call->argv, call->environment);
+        (void)execve(path, argv, call->environment);
         if (errno != ENOENT && errno != ENOTDIR)
             error = errno;
         if (errno != ENOENT && errno != ENOTDIR && errno != EACCES)
@@ -45,17 +48,17 @@ static void execute(const struct call *call)
     errno = error;
 }
 
-_Noreturn static void start_application(const struct call *call, const sigset_t *caller_mask)
+_Noreturn static void start_application(const struct call *call, char *const *argv, const sigset_t *caller_mask)
 {
     int result = sigprocmask(SIG_SETMASK, caller_mask, NULL);
 
     if (result != 0)
         fail((struct failure){.what = "cannot restore the signal mask", .error = errno});
     (void)umask(call->umask);
-    execute(call);
+    execute(call, argv);
     int missing = errno == ENOENT || errno == ENOTDIR;
     report((struct failure){.what = missing ? "no such program in the box" : "cannot execute the program in the box",
-                            .subject = call->argv[0],
+                            .subject = argv[0],
                             .error = errno,
                             .hint = "sandbox explain shows which files the box has"});
     _exit(missing ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
@@ -105,12 +108,75 @@ _Noreturn static void finish(int status, int reports)
     _exit(tell(reports, news) == 0 ? status : EXIT_SANDBOX);
 }
 
-_Noreturn static void serve(pid_t application, int lingers, int reports)
+/* Start another program beside the application, with all of its confinement: it is forked from the same process. */
+_Noreturn static void start_ordered(const struct call *call, char *const *argv, const sigset_t *caller_mask)
 {
+    int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (setsid() < 0 || nothing < 0)
+        fail((struct failure){.what = "cannot start a program in the box", .subject = argv[0], .error = errno});
+    for (int fd = STDIN_FILENO; fd <= STDOUT_FILENO; fd++)
+        if ((nothing == fd ? fcntl(fd, F_SETFD, 0) : sys_replace(nothing, fd)) < 0)
+            fail((struct failure){.what = "cannot start a program in the box", .subject = argv[0], .error = errno});
+    start_application(call, argv, caller_mask);
+}
+
+/* The words of an order, which point into it; or 0 when it is none. */
+static size_t words_of(char *order, ssize_t size, char *words[ORDER_WORDS_MAX + 1])
+{
+    size_t count = 0;
+
+    if (size < 3 || order[0] != ORDER_START || order[size - 1] != '\0')
+        return 0;
+    for (char *word = order + 1; word < order + size; word += strlen(word) + 1) {
+        if (count == ORDER_WORDS_MAX)
+            return 0;
+        words[count++] = word;
+    }
+    words[count] = NULL;
+    return count;
+}
+
+/* Carry out what the steward asks for. It is told the pid, or minus the error's number. */
+static void obey(const struct call *call, int orders, const sigset_t *caller_mask)
+{
+    static char order[ORDER_SIZE_MAX], *words[ORDER_WORDS_MAX + 1];
+
+    for (;;) {
+        ssize_t size = recv(orders, order, sizeof order, MSG_DONTWAIT);
+
+        if (size <= 0)
+            return; /* nothing more; an end can't come before the monitor's, and ours comes with that */
+        pid_t pid = -EINVAL;
+        if (words_of(order, size, words) > 0) {
+            pid = fork();
+            if (pid == 0)
+                start_ordered(call, words, caller_mask);
+            if (pid < 0)
+                pid = -errno;
+        }
+        if (send(orders, &pid, sizeof pid, MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof pid)
+            return; /* whoever asked is gone */
+    }
+}
+
+/* An order is announced by SIGIO, for which pid 1 waits as for all signals. Others in the box can send it; then there is
+ * nothing to read. */
+void heed_orders(int orders)
+{
+    if (fcntl(orders, F_SETOWN, getpid()) != 0 || fcntl(orders, F_SETFL, O_RDWR | O_NONBLOCK | O_ASYNC) != 0)
+        fail((struct failure){.what = "cannot listen for orders", .error = errno});
+}
+
+_Noreturn static void serve(const struct call *call, pid_t application, int reports, int orders,
+                            const sigset_t *caller_mask)
+{
+    int lingers = (call->plan->header->flags & SBX_PLAN_LINGER) != 0;
     sigset_t all;
     int status = -1;
 
     (void)sigfillset(&all);
+    obey(call, orders, caller_mask); /* what came before it was announced */
     for (;;) {
         siginfo_t info;
         int is_empty = reap(application, &status, reports) != 0;
@@ -122,6 +188,8 @@ _Noreturn static void serve(pid_t application, int lingers, int reports)
         int signal = sigwaitinfo(&all, &info);
         if (signal < 0 && errno != EINTR)
             fail((struct failure){.what = "cannot wait for signals", .error = errno});
+        if (signal == SIGIO)
+            obey(call, orders, caller_mask);
         /* Of a program that lingers, all that is left is meant. */
         if (signal > 0 && signal != SIGCHLD && from_monitor(&info) && kill(status < 0 ? application : -1, signal) != 0 &&
             errno != ESRCH)
@@ -147,10 +215,8 @@ int terminal_signal(void)
     return signal > 0 && info.si_code == SI_KERNEL ? signal : 0;
 }
 
-_Noreturn void run_init(const struct call *call, int reports, const sigset_t *caller_mask)
+_Noreturn void run_init(const struct call *call, int reports, int orders, const sigset_t *caller_mask)
 {
-    const struct plan_header *header = call->plan->header;
-
     /* From here the monitor takes this process's word for the application's status. */
     if (tell(reports, (struct news){.kind = NEWS_READY}) != 0)
         fail((struct failure){.what = "the launcher is gone", .error = errno});
@@ -162,7 +228,7 @@ _Noreturn void run_init(const struct call *call, int reports, const sigset_t *ca
     if (application < 0)
         fail((struct failure){.what = "cannot start a process in the box", .error = errno});
     if (application == 0)
-        start_application(call, caller_mask);
+        start_application(call, call->argv, caller_mask);
     /* What came since may have come before there was an application to receive it. */
     signal = terminal_signal();
     if (signal != 0 && kill(application, signal) != 0 && errno != ESRCH)
@@ -170,7 +236,7 @@ _Noreturn void run_init(const struct call *call, int reports, const sigset_t *ca
     /* The application alone decides when its input and output are closed. */
     (void)close(STDIN_FILENO);
     (void)close(STDOUT_FILENO);
-    for (uint32_t i = 0; i < header->keep_fd_count; i++)
-        (void)close((int)header->keep_fds[i]);
-    serve(application, (header->flags & SBX_PLAN_LINGER) != 0, reports);
+    for (size_t i = 0; i < call->handed_count; i++)
+        (void)close(call->handed[i]);
+    serve(call, application, reports, orders, caller_mask);
 }

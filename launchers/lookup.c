@@ -30,8 +30,7 @@ static int is_private_directory(const char *path)
     return fd >= 0 && fstat(fd, &found) == 0 && found.st_uid == getuid() && (found.st_mode & 077) == 0;
 }
 
-/* The directory of plans. Returns 0, or -1 when there is none that could hold them. */
-static int plans_directory(char *const *environment, char path[SBX_PATH_SIZE_MAX])
+int session_directory(char *const *environment, const char *name, char path[SBX_PATH_SIZE_MAX])
 {
     const char *runtime = environment_value(environment, "XDG_RUNTIME_DIR");
     const char *cache = environment_value(environment, "XDG_CACHE_HOME");
@@ -39,11 +38,11 @@ static int plans_directory(char *const *environment, char path[SBX_PATH_SIZE_MAX
     int length;
 
     if (runtime && runtime[0] == '/' && is_private_directory(runtime))
-        length = snprintf(path, SBX_PATH_SIZE_MAX, "%s/sandboxer/plans", runtime);
+        length = snprintf(path, SBX_PATH_SIZE_MAX, "%s/sandboxer/%s", runtime, name);
     else if (cache && cache[0] == '/')
-        length = snprintf(path, SBX_PATH_SIZE_MAX, "%s/sandboxer/plans", cache);
+        length = snprintf(path, SBX_PATH_SIZE_MAX, "%s/sandboxer/%s", cache, name);
     else if (home && home[0] == '/')
-        length = snprintf(path, SBX_PATH_SIZE_MAX, "%s/.cache/sandboxer/plans", home);
+        length = snprintf(path, SBX_PATH_SIZE_MAX, "%s/.cache/sandboxer/%s", home, name);
     else
         return -1;
     return length > 0 && length < SBX_PATH_SIZE_MAX ? 0 : -1;
@@ -142,7 +141,7 @@ enum lookup lookup_plan(const struct request *request, unsigned char *image, str
     struct stat found;
 
     *why = "there is no plan";
-    if (plans_directory(request->environment, path) != 0)
+    if (session_directory(request->environment, "plans", path) != 0)
         return PLAN_MISSING;
     CLEANUP_FD int directory = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (directory < 0 || fstat(directory, &found) != 0)

@@ -27,4 +27,8 @@ enum lookup {
  * *why names what is missing or stale. A cache that others could have written to ends the process with a message. */
 enum lookup lookup_plan(const struct request *request, unsigned char *image, struct plan *plan, const char **why);
 
+/* Where the session keeps `name` ("plans", "boxes"): in XDG_RUNTIME_DIR, else in the cache. The directory may not exist.
+ * Returns 0, or -1 when there is no such place. */
+int session_directory(char *const *environment, const char *name, char path[SBX_PATH_SIZE_MAX]);
+
 #endif

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "box.h"
+#include "descriptors.h"
 #include "environment.h"
 #include "fail.h"
 #include "lookup.h"
@@ -25,7 +26,7 @@ static const char again[] = "--again"; /* from Python, which has just stored the
 /* Verbs of the Python half; every other first word names an application. */
 static int is_verb(const char *word)
 {
-    static const char *const verbs[] = {"explain", "check", "list", "help"};
+    static const char *const verbs[] = {"explain", "check", "list", "help", "open", "grant", "revoke", "grants"};
 
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
         if (strcmp(word, verbs[i]) == 0)
@@ -53,61 +54,6 @@ static char **split_words(char **words, const char *request_words[REQUEST_WORDS_
     return NULL;
 }
 
-/* A directory would let the application walk out of its box with openat(). */
-static void refuse_directory(int fd, const char *name)
-{
-    struct stat found;
-
-    if (fstat(fd, &found) != 0)
-        fail((struct failure){.what = "a descriptor to hand over isn't open", .subject = name, .error = errno});
-    if (S_ISDIR(found.st_mode))
-        fail((struct failure){.what = "a descriptor to hand over is a directory",
-                              .subject = name,
-                              .hint = "the application could leave its box through it; redirect from a file"});
-}
-
-/* Descriptors 0 to 2 exist, and are nothing that can't be handed over. */
-static void settle_standard_descriptors(void)
-{
-    static const char *const names[] = {"standard input", "standard output", "standard error"};
-
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
-            fail((struct failure){.what = "cannot open /dev/null for a closed descriptor", .error = errno});
-        refuse_directory(fd, names[fd]);
-    }
-}
-
-/* Close all other descriptors, but for those that the plan hands over. */
-static void settle_descriptors(const struct plan_header *header)
-{
-    unsigned first = STDERR_FILENO + 1;
-
-    for (uint32_t i = 0; i <= header->keep_fd_count; i++) {
-        unsigned next = i < header->keep_fd_count ? header->keep_fds[i] : ~0U;
-        if (next > first && sys_close_range(first, next - (next != ~0U)) != 0)
-            fail((struct failure){.what = "cannot close inherited descriptors", .error = errno});
-        first = next + 1;
-    }
-    for (uint32_t i = 0; i < header->keep_fd_count; i++)
-        refuse_directory((int)header->keep_fds[i], "--keep-fd");
-}
-
-/* Leave of a terminal on a standard descriptor only what can be written to: whoever holds it for reading, and has left
- * the terminal's session, gets what the user types at the shell. */
-static void mute_terminal(int fd)
-{
-    static const char *const names[] = {"/dev/null", "/proc/self/fd/1", "/proc/self/fd/2"};
-
-    if (!isatty(fd))
-        return;
-    int mute = open(names[fd], (fd == STDIN_FILENO ? O_RDONLY : O_WRONLY) | O_NOCTTY | O_CLOEXEC);
-    if (mute < 0) /* somebody else's terminal, after su: without it, then */
-        mute = open(names[STDIN_FILENO], O_WRONLY | O_CLOEXEC);
-    if (mute < 0 || sys_replace(mute, fd) != fd || close(mute) != 0)
-        fail((struct failure){.what = "cannot keep the terminal's input from the application", .error = errno});
-}
-
 static void note_directory(struct call *call)
 {
     if (!getcwd(call->directory, sizeof call->directory) || call->directory[0] != '/' ||
@@ -130,7 +76,8 @@ static void settle_memory(struct call *call, char **argv, char **words, char **e
     }
     if (count == 0)
         fail((struct failure){.what = "there is nothing to start"});
-    if (build_environment(plan, environment, &arena, box_environment, WORDS_MAX) != 0)
+    if (build_environment(plan, environment, &arena, box_environment, WORDS_MAX) != 0 ||
+        pass_activation(call, environment, &arena, box_environment, WORDS_MAX) != 0)
         fail((struct failure){.what = "the environment is too long for a box"});
     call->argv = box_argv;
     call->environment = box_environment;
@@ -174,13 +121,14 @@ int main(int argc, char **argv, char **environment)
                               .subject = why,
                               .hint = "something changed in that moment; start it again"});
     fail_for(plan_string(&plan, plan.header->app));
-    settle_descriptors(plan.header);
-    if (plan.header->flags & SBX_PLAN_TERMINAL_OUTPUT)
-        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-            mute_terminal(fd);
+    call.plan = &plan;
+    settle_descriptors(&call, environment);
     if (plan.header->notice)
         say(plan_string(&plan, plan.header->notice));
-    call.plan = &plan;
+    call.caller_environment = environment;
+    if (session_directory(environment, "boxes", call.boxes) != 0)
+        fail((struct failure){.what = "there is no place where running boxes could be known",
+                              .hint = "set HOME, or XDG_RUNTIME_DIR, to a directory of yours"});
     settle_memory(&call, argv, words, environment);
     call.umask = umask(0);
     (void)umask(call.umask);

@@ -5,7 +5,7 @@
 #ifndef SBX_OPS_H
 #define SBX_OPS_H
 
-#define SBX_PLAN_MAGIC "SBXPLAN1"
+#define SBX_PLAN_MAGIC "SBXPLAN2"
 #define SBX_PLAN_MAGIC_SIZE 8
 #define SBX_PLAN_SIZE_MAX 262144 /* Bytes; the launcher reads a plan once into a static buffer of this size. */
 #define SBX_OPS_MAX 1024
@@ -14,6 +14,10 @@
 #define SBX_ARGV_MAX 64
 #define SBX_BPF_MAX 4096 /* Instructions: the kernel's own limit (BPF_MAXINSNS). */
 #define SBX_KEEP_FDS_MAX 16
+#define SBX_LISTEN_MAX 4
+#define SBX_CONNECT_MAX 4
+#define SBX_BROKER_DESCRIPTOR 99 /* Number of the descriptor that is connected to the broker, where the plan has BROKER_DESCRIPTOR. */
+#define SBX_CONNECT_FIRST 100 /* Number of the first descriptor that a CONNECT makes; the following ones count up. */
 #define SBX_PATH_SIZE_MAX 4096 /* Bytes with the NUL: PATH_MAX. */
 
 /* What a mount operation does. Box paths are absolute; the launcher makes missing parents with mode 0755. */
@@ -36,6 +40,10 @@ enum sbx_op_kind {
 	SBX_OP_SEAL = 8,
 	/* Cover what is at box_path with an empty, read-only directory or file. */
 	SBX_OP_HIDE = 9,
+	/* Bind a socket at box_path on which the launcher's monitor listens for the broker; `source` is its name ("broker", "ssh-agent"), which the broker is told. SOCK_SEQPACKET, or with STREAM SOCK_STREAM; `mode` is the socket's. */
+	SBX_OP_LISTEN = 10,
+	/* Connect to the host's socket `source` (fully resolved) before the box is made, and leave the connected descriptor to the application under the number `mode`, from CONNECT_FIRST on; box_path is /dev/fd/NUMBER. */
+	SBX_OP_CONNECT = 11,
 };
 
 /* How a BIND behaves. With none: read-only, no device nodes, no set-uid programs. */
@@ -48,6 +56,8 @@ enum sbx_op_flag {
 	SBX_OPF_NOEXEC = 4,
 	/* The source must be a directory; without it, it must not be one. */
 	SBX_OPF_DIRECTORY = 8,
+	/* Of LISTEN: a stream socket. */
+	SBX_OPF_STREAM = 16,
 };
 
 /* Switches of the fixed phases. */
@@ -72,6 +82,10 @@ enum sbx_plan_flag {
 	SBX_PLAN_LANDLOCK_FILES = 256,
 	/* Where a standard descriptor is a terminal, the application can write to it, and not read what is typed. */
 	SBX_PLAN_TERMINAL_OUTPUT = 512,
+	/* A descriptor connected to the broker is left to the application (BROKER_DESCRIPTOR). */
+	SBX_PLAN_BROKER_DESCRIPTOR = 1024,
+	/* With a document comes the directory that it lies in, unless that holds the home or is hidden. */
+	SBX_PLAN_DOCUMENTS_SIBLINGS = 2048,
 };
 
 /* A fact that shaped the plan; the launcher refuses the plan as stale when it no longer holds. */

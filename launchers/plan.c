@@ -29,11 +29,12 @@ enum {
     KNOWN_FLAGS = SBX_PLAN_PRIVATE_NETWORK | SBX_PLAN_NESTED_NAMESPACES | SBX_PLAN_LANDLOCK_SCOPE |
                   SBX_PLAN_DIE_WITH_PARENT | SBX_PLAN_DOCUMENTS_READ | SBX_PLAN_DOCUMENTS_WRITE |
                   SBX_PLAN_BY_DIRECTORY | SBX_PLAN_LINGER | SBX_PLAN_LANDLOCK_FILES |
-                  SBX_PLAN_TERMINAL_OUTPUT,
+                  SBX_PLAN_TERMINAL_OUTPUT | SBX_PLAN_BROKER_DESCRIPTOR | SBX_PLAN_DOCUMENTS_SIBLINGS,
     KNOWN_OP_FLAGS = SBX_OPF_WRITE | SBX_OPF_DEVICE | SBX_OPF_NOEXEC | SBX_OPF_DIRECTORY,
     HOSTNAME_MAX = 64,
     APP_NAME_MAX = 128,
     DESCRIPTOR_MAX = 1023,
+    LISTENER_NAME_MAX = 32,
 };
 
 /* Absolute, at most PATH_MAX with its NUL, no empty, "." or ".." component, no slash at the end. */
@@ -114,6 +115,50 @@ static int check_sections(const unsigned char *image, uint64_t size, struct plan
     return 0;
 }
 
+/* Letters that mean nothing where names and numbers are joined: what the broker is told of its sockets. */
+static int is_listener_name(const char *name)
+{
+    size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-");
+
+    return length > 0 && length <= LISTENER_NAME_MAX && name[length] == '\0';
+}
+
+/* "/dev/fd/N" for three digits. */
+static int is_descriptor_path(const char *path, uint32_t number)
+{
+    static const char before[] = "/dev/fd/";
+    const char *digits = path + sizeof before - 1;
+
+    return strncmp(path, before, sizeof before - 1) == 0 && strlen(digits) == 3 &&
+           digits[0] == (char)('0' + number / 100) && digits[1] == (char)('0' + number / 10 % 10) &&
+           digits[2] == (char)('0' + number % 10);
+}
+
+/* The sockets: each is numbered by the order in which they come. */
+static int check_sockets(const struct plan *plan, const char **why)
+{
+    const struct plan_header *h = plan->header;
+    uint32_t listeners = 0, connections = 0;
+
+    for (uint32_t i = 0; i < h->ops.count; i++) {
+        const struct plan_op *op = &plan->ops[i];
+
+        if (op->kind == SBX_OP_LISTEN)
+            REQUIRE(++listeners <= SBX_LISTEN_MAX, "too many sockets to listen on");
+        if (op->kind == SBX_OP_CONNECT) {
+            uint32_t number = SBX_CONNECT_FIRST + connections++;
+            REQUIRE(connections <= SBX_CONNECT_MAX, "too many sockets to connect");
+            REQUIRE(op->mode == number && is_descriptor_path(plan_string(plan, op->box_path), number),
+                    "a connected descriptor has the wrong number");
+        }
+    }
+    REQUIRE((uint64_t)h->broker.offset + h->broker.count <= h->data.count && (h->broker.count || !h->broker.offset),
+            "the broker's rules are out of bounds");
+    REQUIRE((h->broker.count > 0) == (listeners > 0), "a broker without a socket, or a socket without a broker");
+    REQUIRE(!(h->flags & SBX_PLAN_BROKER_DESCRIPTOR) || h->broker.count, "a descriptor for a broker that isn't there");
+    return 0;
+}
+
 static int check_op(const struct plan *plan, const struct plan_op *op, const char **why)
 {
     REQUIRE(is_string(plan, op->box_path) && is_string(plan, op->source) && is_string(plan, op->origin) &&
@@ -121,7 +166,9 @@ static int check_op(const struct plan *plan, const struct plan_op *op, const cha
             "an operation's string is out of bounds");
     REQUIRE(path_is_normal(plan_string(plan, op->box_path)), "a box path isn't absolute and normal");
     REQUIRE(op->mode <= 07777, "a mode has unknown bits");
-    REQUIRE(op->kind == SBX_OP_BIND ? (op->flags & ~KNOWN_OP_FLAGS) == 0 : op->flags == 0,
+    REQUIRE((op->flags & ~(op->kind == SBX_OP_BIND     ? KNOWN_OP_FLAGS
+                           : op->kind == SBX_OP_LISTEN ? SBX_OPF_STREAM
+                                                       : 0)) == 0,
             "an operation has unknown flags");
     REQUIRE(op->kind == SBX_OP_FILE ? (uint64_t)op->data_offset + op->data_size <= plan->header->data.count
                                     : op->data_offset == 0 && op->data_size == 0,
@@ -129,6 +176,13 @@ static int check_op(const struct plan *plan, const struct plan_op *op, const cha
     switch (op->kind) {
     case SBX_OP_BIND:
         REQUIRE(path_is_normal(plan_string(plan, op->source)), "a source isn't absolute and normal");
+        return 0;
+    case SBX_OP_CONNECT:
+        REQUIRE(path_is_normal(plan_string(plan, op->source)), "a socket's path isn't absolute and normal");
+        return 0;
+    case SBX_OP_LISTEN:
+        REQUIRE(is_listener_name(plan_string(plan, op->source)), "a listening socket has no proper name");
+        REQUIRE(op->mode <= 0777, "a socket's mode has unknown bits");
         return 0;
     case SBX_OP_LINK:
         REQUIRE(is_text(plan, op->source), "a link is empty");
@@ -208,6 +262,8 @@ int plan_check(const void *image, size_t size, struct plan *plan, const char **w
     for (uint32_t i = 0; i < plan->header->ops.count; i++)
         if (check_op(plan, &plan->ops[i], why))
             return -1;
+    if (check_sockets(plan, why))
+        return -1;
     for (uint32_t i = 0; i < plan->header->environment.count; i++)
         if (check_env(plan, &plan->environment[i], why))
             return -1;

@@ -38,7 +38,8 @@ struct plan_header {
     uint32_t hostname;
     uint32_t notice;
     uint32_t home;
-    uint32_t zero[5];
+    struct plan_section broker; /* the broker's rules: bytes of data, counted from its start; none: 0, 0 */
+    uint32_t zero[3];
 };
 
 struct plan_op {

@@ -16,7 +16,7 @@ enum { WORDS_PASSED_MAX = 65536 };
 static const char hint[] = "install the package again; this program and the script sandboxer belong side by side";
 
 /* The path of a file beside this program. Returns 0 or -1. */
-static int beside(const char *name, char path[PATH_MAX])
+static int beside(const char *name, char *path)
 {
     ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - 1);
     char *slash;
@@ -35,7 +35,7 @@ static int beside(const char *name, char path[PATH_MAX])
 
 /* The interpreter in the first line of the script. Long paths, and ones with spaces, get a /bin/sh trampoline there
  * from pip and uv; then the interpreter is the python3 beside it. */
-static int interpreter_of(const char *script, char python[PATH_MAX])
+static int interpreter_of(const char *script, char *python)
 {
     char line[PATH_MAX];
     CLEANUP_FD int fd = open(script, O_RDONLY | O_CLOEXEC);
@@ -53,14 +53,27 @@ static int interpreter_of(const char *script, char python[PATH_MAX])
     return beside("python3", python);
 }
 
+/* The script and its interpreter. */
+static void find(char *script, char *python)
+{
+    if (beside("sandboxer", script) != 0 || interpreter_of(script, python) != 0)
+        fail((struct failure){.what = "cannot find the Python half", .subject = script, .error = errno, .hint = hint});
+}
+
+void find_python(char *python)
+{
+    static char script[PATH_MAX];
+
+    find(script, python);
+}
+
 _Noreturn void exec_python(char *const *argv, char *const *environment)
 {
     static char *words[WORDS_PASSED_MAX];
     static char python[PATH_MAX], script[PATH_MAX], option_e[] = "-E", option_p[] = "-P";
     size_t count = 0;
 
-    if (beside("sandboxer", script) != 0 || interpreter_of(script, python) != 0)
-        fail((struct failure){.what = "cannot find the Python half", .subject = script, .error = errno, .hint = hint});
+    find(script, python);
     words[count++] = python;
     words[count++] = option_e; /* PYTHON* variables are not for us */
     words[count++] = option_p; /* nor are modules in the working directory */

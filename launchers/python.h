@@ -9,4 +9,7 @@
  * Doesn't return: ends the process with a message when it can't. */
 _Noreturn void exec_python(char *const *argv, char *const *environment);
 
+/* The path of the interpreter that has the Python half, into a buffer of PATH_MAX bytes; or ends the process likewise. */
+void find_python(char *python);
+
 #endif

@@ -11,10 +11,15 @@
  * private) while it is still detached, so that there is no moment at which it is weaker.
  */
 #include <string.h>
+#include <sys/socket.h>
 
 #include "box.h"
 #include "fail.h"
+#include "names.h"
+#include "state.h"
 #include "sys.h"
+
+enum { BACKLOG = 128 };
 
 /* One empty directory and one empty file, to cover with and to mount on. From the box's root. */
 #define COVERS ".cover"
@@ -52,17 +57,10 @@ static int open_beneath(int root, const char *path, uint64_t flags)
     return sys_openat2(root, *path ? path : ".", flags | O_PATH, 0, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
 }
 
-static int is_within(const char *path, const char *directory)
-{
-    size_t length = strlen(directory);
-
-    return strncmp(path, directory, length) == 0 && (path[length] == '/' || path[length] == '\0');
-}
-
 /* The deepest mounted directory that holds box_path. Those that don't hold it are left behind. */
 static struct base base_of(struct root *root, const char *box_path)
 {
-    while (root->depth > 1 && !is_within(box_path, root->bases[root->depth - 1].path))
+    while (root->depth > 1 && !path_is_within(box_path, root->bases[root->depth - 1].path))
         sys_cleanup_fd(&root->bases[--root->depth].mount);
     return root->bases[root->depth - 1];
 }
@@ -156,7 +154,7 @@ static void attach(struct root *root, int tree, const char *box_path, const char
 
     if (sys_move_mount(tree, parent, last_component(box_path)) != 0)
         fail_at("cannot mount in the box", box_path, origin);
-    if (is_within(root->parent_path, box_path)) { /* what was opened before, here or beneath, is now covered */
+    if (path_is_within(root->parent_path, box_path)) { /* what was opened before, here or beneath, is now covered */
         sys_cleanup_fd(&root->parent);
         root->parent = -1;
     }
@@ -277,6 +275,16 @@ static void hide(struct root *root, const char *box_path, const char *origin)
     attach(root, tree, box_path, origin);
 }
 
+/* A socket that the monitor listens on: only its name is in the box. */
+static void listen_at(struct root *root, mode_t mode, const char *box_path, const char *origin)
+{
+    int listener = *root->listeners++, parent = open_parent(root, box_path, origin);
+    const char *name = last_component(box_path);
+
+    if (bind_at(listener, parent, name) != 0 || fchmodat(parent, name, mode, 0) != 0 || listen(listener, BACKLOG) != 0)
+        fail_at("cannot make a socket in the box", box_path, origin);
+}
+
 struct option {
     const char *key, *value;
 };
@@ -314,12 +322,13 @@ static void mount_new(struct root *root, const char *type, const struct option *
     attach_base(root, tree, box_path, origin);
 }
 
-void make_root(struct root *root)
+void make_root(struct root *root, const struct sockets *sockets)
 {
     static const struct option options[] = {{"mode", "0755"}, {NULL, NULL}};
     int box = new_mount("tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, NULL);
 
     root->parent = -1;
+    root->listeners = sockets->listeners;
     root->bases[0] = (struct base){.mount = box, .path = ""};
     root->depth = 1;
     root->host = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -373,6 +382,11 @@ static void run_mount_op(struct root *root, const struct plan *plan, const struc
         return;
     case SBX_OP_HIDE:
         hide(root, box_path, origin);
+        return;
+    case SBX_OP_LISTEN:
+        listen_at(root, op->mode, box_path, origin);
+        return;
+    case SBX_OP_CONNECT: /* was done before the box */
         return;
     }
 }

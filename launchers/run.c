@@ -13,8 +13,12 @@
 #include <sys/wait.h>
 
 #include "box.h"
+#include "companions.h"
 #include "fail.h"
+#include "state.h"
 #include "sys.h"
+
+enum { OWN_SOURCES = 2 };
 
 static const char *clone_hint(int error)
 {
@@ -60,11 +64,14 @@ static void end_with_caller(pid_t caller)
         fail((struct failure){.what = "the caller is gone"});
 }
 
-_Noreturn static void run_in_box(struct call *call, int reports, const sigset_t *caller_mask)
+_Noreturn static void run_in_box(struct call *call, int reports, const struct sockets *sockets, const struct state *state,
+                                 const sigset_t *caller_mask)
 {
     const struct plan *plan = call->plan;
     static struct root root;
 
+    leave_state(state);
+    keep_ends_of_box(sockets);
     end_with_monitor(reports);     /* before: all capabilities, but only in the new user namespace     */
     map_ids(plan);                 /* after: the user is himself; no other id exists                   */
     limit_nested_namespaces(plan); /* after: no further user namespaces, unless the policy says so     */
@@ -72,15 +79,17 @@ _Noreturn static void run_in_box(struct call *call, int reports, const sigset_t 
     name_host(plan);
     raise_loopback(plan);
     (void)umask(0);
-    make_root(&root);              /* after: an empty tmpfs is attached; host mounts are a private copy */
+    make_root(&root, sockets);     /* after: an empty tmpfs is attached; host mounts are a private copy */
     run_mount_ops(&root, plan);    /* a list, checked: what the policy grants                          */
     bind_documents(&root, call);   /* what the user named                                              */
     bind_terminal(&root, plan);
+    leave_listeners(sockets);
     leave_host(&root);             /* after: the host's tree is unreachable, and no descriptor leads there */
     enter_directory(call);
+    heed_orders(sockets->orders[BOXS_END]);
     memset(call->caller_memory, 0, call->caller_memory_size); /* /proc/1/cmdline and environ are empty   */
-    confine(plan);                 /* after: no capabilities, no new privileges, filter on             */
-    run_init(call, reports, caller_mask);
+    confine(call);                 /* after: no capabilities, no new privileges, filter on             */
+    run_init(call, reports, sockets->orders[BOXS_END], caller_mask);
 }
 
 /* What a received signal is for the application, 0 for nothing. What the terminal sends (si_code above 0) reaches the
@@ -167,18 +176,31 @@ static void stop_with_application(void)
         fail((struct failure){.what = "cannot stop with the application", .error = errno});
 }
 
+/* One wait: for the box, a signal, or a companion. */
+static void wait_for_any(struct pollfd *sources, struct companion *companions, const struct surroundings *around)
+{
+    int timeout_ms;
+    size_t count = watch_companions(companions, sources + OWN_SOURCES, &timeout_ms);
+
+    if (poll(sources, OWN_SOURCES + count, timeout_ms) < 0) {
+        if (errno != EINTR)
+            fail((struct failure){.what = "cannot wait for the box", .error = errno});
+        sources[0].revents = sources[1].revents = 0;
+        return;
+    }
+    serve_companions(companions, sources + OWN_SOURCES, count, around);
+}
+
 /* Until the box reports the application's status. That it does when no other process is left in the box, so that
  * there is no need to wait for the kernel to take its namespaces apart. */
-static int wait_for_status(pid_t init, int reports, int signals, const struct plan_header *header)
+static int wait_for_status(pid_t init, int reports, int signals, const struct plan_header *header,
+                           struct companion *companions, const struct surroundings *around)
 {
-    struct pollfd sources[] = {{.fd = reports, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
+    struct pollfd sources[OWN_SOURCES + COMPANION_SOURCES_MAX] = {{.fd = reports, .events = POLLIN},
+                                                                  {.fd = signals, .events = POLLIN}};
 
     for (;;) {
-        if (poll(sources, 2, -1) < 0) {
-            if (errno == EINTR)
-                continue;
-            fail((struct failure){.what = "cannot wait for the box", .error = errno});
-        }
+        wait_for_any(sources, companions, around);
         if (sources[1].revents)
             hand_on_signal(signals, init, header);
         if (!sources[0].revents)
@@ -205,25 +227,30 @@ static void handed_on(sigset_t *set)
         (void)sigaddset(set, signals[i]);
 }
 
-/* Block them, and SIGCHLD for the box's first process, which inherits the mask. */
+/* Block them, and SIGCHLD and SIGIO (orders) for the box's first process, which inherits the mask. */
 static void block_signals(sigset_t *caller_mask)
 {
     sigset_t blocked;
 
     handed_on(&blocked);
     (void)sigaddset(&blocked, SIGCHLD);
+    (void)sigaddset(&blocked, SIGIO);
     /* A caller that ignores SIGCHLD would make our children impossible to wait for. */
     if (signal(SIGCHLD, SIG_DFL) == SIG_ERR || sigprocmask(SIG_BLOCK, &blocked, caller_mask) != 0)
         fail((struct failure){.what = "cannot block signals", .error = errno});
 }
 
 /* The monitor's part of the life of a box. */
-static int watch(const struct plan *plan, pid_t init, int reports)
+static int watch(const struct call *call, pid_t init, int reports, const struct sockets *sockets,
+                 const struct state *state, const sigset_t *caller_mask)
 {
+    const struct surroundings around = {
+        .state_path = state->path, .environment = call->caller_environment, .mask = caller_mask};
+    struct companion companions[COMPANIONS];
     sigset_t set;
 
-    for (uint32_t i = 0; i < plan->header->keep_fd_count; i++)
-        (void)close((int)plan->header->keep_fds[i]);
+    keep_ends_of_monitor(sockets, call);
+    make_companions(companions, call->plan, sockets, state->control);
     if (hear(reports).kind != NEWS_READY)
         return status_of_ended(init, 0);
     /* The application alone decides when its input and output are closed. */
@@ -233,7 +260,7 @@ static int watch(const struct plan *plan, pid_t init, int reports)
     CLEANUP_FD int signals = signalfd(-1, &set, SFD_CLOEXEC);
     if (signals < 0)
         fail((struct failure){.what = "cannot receive signals", .error = errno});
-    return wait_for_status(init, reports, signals, plan->header);
+    return wait_for_status(init, reports, signals, call->plan->header, companions, &around);
 }
 
 int run_box(struct call *call)
@@ -241,27 +268,35 @@ int run_box(struct call *call)
     uint32_t flags = call->plan->header->flags;
     int pipe_ends[2];
     sigset_t caller_mask;
+    struct sockets sockets;
+    struct state state;
 
     if (flags & SBX_PLAN_DIE_WITH_PARENT)
         end_with_caller(call->caller);
     block_signals(&caller_mask);
     if (pipe2(pipe_ends, O_CLOEXEC) != 0)
         fail((struct failure){.what = "cannot make a pipe", .error = errno});
+    make_sockets(&sockets, call);
+    make_state(&state, call->boxes, plan_string(call->plan, call->plan->header->app));
 
     pid_t init = sys_clone3((struct clone_args){
         .flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |
                  ((flags & SBX_PLAN_PRIVATE_NETWORK) ? CLONE_NEWNET : 0),
         .exit_signal = SIGCHLD,
     });
-    if (init < 0)
-        fail((struct failure){.what = "cannot make the box's namespaces", .error = errno, .hint = clone_hint(errno)});
+    if (init < 0) {
+        int error = errno;
+        remove_state(&state);
+        fail((struct failure){.what = "cannot make the box's namespaces", .error = error, .hint = clone_hint(error)});
+    }
     if (init == 0) {
         (void)close(pipe_ends[0]);
-        run_in_box(call, pipe_ends[1], &caller_mask);
+        run_in_box(call, pipe_ends[1], &sockets, &state, &caller_mask);
     }
     (void)close(pipe_ends[1]);
     int signal = cancelled_by(init);
-    int status = signal != 0 ? EXIT_SIGNAL_BASE + signal : watch(call->plan, init, pipe_ends[0]);
+    int status = signal != 0 ? EXIT_SIGNAL_BASE + signal : watch(call, init, pipe_ends[0], &sockets, &state, &caller_mask);
     (void)close(pipe_ends[0]);
+    remove_state(&state);
     return status;
 }

@@ -22,6 +22,10 @@ LIMITS = (
     "ARGV_MAX",
     "BPF_MAX",
     "KEEP_FDS_MAX",
+    "LISTEN_MAX",
+    "CONNECT_MAX",
+    "BROKER_DESCRIPTOR",
+    "CONNECT_FIRST",
     "PATH_SIZE_MAX",
 )
 ENUMS: tuple[tuple[type[IntEnum | IntFlag], str, str], ...] = (

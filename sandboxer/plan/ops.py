@@ -11,7 +11,7 @@ from enum import IntEnum, IntFlag
 
 from sandboxer.words import BUILT_IN, BoxPath, HostPath, Origin, Record
 
-MAGIC = b"SBXPLAN1"
+MAGIC = b"SBXPLAN2"
 PLAN_SIZE_MAX = 256 * 1024
 """Bytes; the launcher reads a plan once into a static buffer of this size."""
 OPS_MAX = 1024
@@ -21,6 +21,12 @@ ARGV_MAX = 64
 BPF_MAX = 4096
 """Instructions: the kernel's own limit (BPF_MAXINSNS)."""
 KEEP_FDS_MAX = 16
+LISTEN_MAX = 4
+CONNECT_MAX = 4
+BROKER_DESCRIPTOR = 99
+"""Number of the descriptor that is connected to the broker, where the plan has BROKER_DESCRIPTOR."""
+CONNECT_FIRST = 100
+"""Number of the first descriptor that a CONNECT makes; the following ones count up."""
 PATH_SIZE_MAX = 4096
 """Bytes with the NUL: PATH_MAX."""
 
@@ -46,6 +52,16 @@ class OpKind(IntEnum):
     """Make what is at box_path, and all mounts beneath it, read-only."""
     HIDE = 9
     """Cover what is at box_path with an empty, read-only directory or file."""
+    LISTEN = 10
+    """
+    Bind a socket at box_path on which the launcher's monitor listens for the broker; `source` is its name ("broker",
+    "ssh-agent"), which the broker is told. SOCK_SEQPACKET, or with STREAM SOCK_STREAM; `mode` is the socket's.
+    """
+    CONNECT = 11
+    """
+    Connect to the host's socket `source` (fully resolved) before the box is made, and leave the connected descriptor to
+    the application under the number `mode`, from CONNECT_FIRST on; box_path is /dev/fd/NUMBER.
+    """
 
 
 class OpFlag(IntFlag):
@@ -59,6 +75,8 @@ class OpFlag(IntFlag):
     """Nothing in it can be executed."""
     DIRECTORY = 8
     """The source must be a directory; without it, it must not be one."""
+    STREAM = 16
+    """Of LISTEN: a stream socket."""
 
 
 class PlanFlag(IntFlag):
@@ -84,6 +102,10 @@ class PlanFlag(IntFlag):
     """A Landlock domain denies opening or changing what isn't mounted in the box, descriptors or not (ABI 3)."""
     TERMINAL_OUTPUT = 512
     """Where a standard descriptor is a terminal, the application can write to it, and not read what is typed."""
+    BROKER_DESCRIPTOR = 1024
+    """A descriptor connected to the broker is left to the application (BROKER_DESCRIPTOR)."""
+    DOCUMENTS_SIBLINGS = 2048
+    """With a document comes the directory that it lies in, unless that holds the home or is hidden."""
 
 
 class StampKind(IntEnum):
@@ -171,3 +193,5 @@ class Plan(Record):
     stamps: tuple[Stamp, ...]
     program: bytes
     """The seccomp filter: an array of struct sock_filter, native byte order."""
+    broker: bytes = b""
+    """The broker's rules, as `broker.rules.encode` lays them out; empty where the box has no broker."""
