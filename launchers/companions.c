@@ -4,8 +4,8 @@
  * speaks to, and the steward, which the user's commands speak to. They are Python; this file knows how to start them,
  * with which sockets, and when to do it again. It reads nothing from those sockets.
  *
- * A companion's end never ends the application. One that ends with status 0 had nothing to do; another failed, and is
- * not started again for a second. The steward may have promised something (a grant that ends): it is then started
+ * A companion's end never ends the application. One that ends with status 0 had nothing to do, and is started again
+ * when it is needed, five times a second at most; another failed, and waits for a second. The steward may have promised something (a grant that ends): it is then started
  * without waiting to be needed.
  */
 #include "companions.h"
@@ -18,11 +18,12 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "descriptors.h"
 #include "fail.h"
 #include "python.h"
 #include "sys.h"
 
-enum { PAUSE_MS = 1000, WORD_MAX = 64 };
+enum { PAUSE_MS = 1000, SHORT_PAUSE_MS = 200 /* from one start to the next */, WORD_MAX = 64 };
 
 static const char code[] = "from sandboxer.companion import main; main()";
 
@@ -94,6 +95,7 @@ _Noreturn static void become(const struct companion *companion, int input, pid_t
         (nothing != STDOUT_FILENO && sys_replace(nothing, STDOUT_FILENO) != STDOUT_FILENO) ||
         fcntl(STDOUT_FILENO, F_SETFD, 0) != 0)
         fail((struct failure){.what = "cannot give a companion its input", .subject = companion->word, .error = errno});
+    mute_terminal(STDERR_FILENO);
     for (size_t i = 0; i < companion->socket_count; i++) {
         const struct companion_socket *socket = &companion->sockets[i];
 
@@ -115,7 +117,8 @@ static void start(struct companion *companion, const struct surroundings *around
     pid_t monitor = getpid();
     int pidfd = -1;
 
-    companion->not_before_ms = now_ms() + PAUSE_MS;
+    companion->started_ms = now_ms();
+    companion->not_before_ms = companion->started_ms + PAUSE_MS;
     pid_t pid = input < 0 ? -1
                           : sys_clone3((struct clone_args){.flags = CLONE_PIDFD,
                                                            .pidfd = (uint64_t)(uintptr_t)&pidfd,
@@ -147,19 +150,29 @@ static void note_end(struct companion *companion)
     int status = 0;
 
     if (waitpid(companion->pid, &status, 0) != companion->pid)
-        fail((struct failure){.what = "lost track of a companion", .subject = companion->word, .error = errno});
+        status = -1; /* no reason to end the application */
     (void)close(companion->pidfd);
     companion->pidfd = -1;
     drop_connection(companion);
-    if (status == 0)
-        companion->not_before_ms = 0;
-    else
+    if (status == 0) {
+        companion->not_before_ms = companion->started_ms + SHORT_PAUSE_MS;
+    } else {
+        companion->not_before_ms = now_ms() + PAUSE_MS;
         companion->is_wanted = companion->is_trusted_with_time;
+    }
 }
 
 static int may_start(const struct companion *companion)
 {
     return companion->pidfd < 0 && companion->not_before_ms <= now_ms();
+}
+
+/* Of two timeouts, of which the first may be none. */
+static int sooner(int timeout_ms, int64_t other_ms)
+{
+    int other = other_ms > 0 ? (int)other_ms : 0;
+
+    return timeout_ms < 0 || other < timeout_ms ? other : timeout_ms;
 }
 
 size_t watch_companions(const struct companion companions[COMPANIONS], struct pollfd *sources, int *timeout_ms)
@@ -173,7 +186,7 @@ size_t watch_companions(const struct companion companions[COMPANIONS], struct po
         if (companion->pidfd >= 0)
             sources[count++] = (struct pollfd){.fd = companion->pidfd, .events = POLLIN};
         else if (!may_start(companion) || companion->is_wanted)
-            *timeout_ms = may_start(companion) ? 0 : PAUSE_MS;
+            *timeout_ms = sooner(*timeout_ms, companion->not_before_ms - now_ms());
         else
             for (size_t s = 0; s < companion->socket_count; s++)
                 if (companion->sockets[s].wakes != WAKES_NOT)
@@ -211,5 +224,16 @@ void serve_companions(struct companion companions[COMPANIONS], const struct poll
             wanted |= companion->sockets[s].wakes != WAKES_NOT && ready(companion->sockets[s].fd, sources, count);
         if (wanted && may_start(companion))
             start(companion, around);
+    }
+}
+
+/* One that hangs in a file system is left to the kernel, which ends it with this process. */
+void end_companions(const struct companion companions[COMPANIONS])
+{
+    for (size_t i = 0; i < COMPANIONS; i++) {
+        struct pollfd end = {.fd = companions[i].pidfd, .events = POLLIN};
+
+        if (companions[i].pidfd >= 0 && kill(companions[i].pid, SIGKILL) == 0)
+            (void)poll(&end, 1, PAUSE_MS);
     }
 }

@@ -34,7 +34,7 @@ struct companion {
     pid_t pid;
     int pidfd; /* -1 while it doesn't run */
     int is_trusted_with_time, is_wanted;
-    int64_t not_before_ms; /* CLOCK_MONOTONIC */
+    int64_t started_ms, not_before_ms; /* CLOCK_MONOTONIC */
 };
 
 /* What a companion is started with. */
@@ -53,5 +53,8 @@ size_t watch_companions(const struct companion companions[COMPANIONS], struct po
 /* After the wait: start who is needed, note who has ended. */
 void serve_companions(struct companion companions[COMPANIONS], const struct pollfd *sources, size_t count,
                       const struct surroundings *around);
+
+/* Before what they use is taken away: none runs any more. */
+void end_companions(const struct companion companions[COMPANIONS]);
 
 #endif

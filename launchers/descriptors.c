@@ -41,9 +41,7 @@ void settle_standard_descriptors(void)
     }
 }
 
-/* Leave of a terminal on a standard descriptor only what can be written to: whoever holds it for reading, and has left
- * the terminal's session, gets what the user types at the shell. */
-static void mute_terminal(int fd)
+void mute_terminal(int fd)
 {
     static const char *const names[] = {"/dev/null", "/proc/self/fd/1", "/proc/self/fd/2"};
 
@@ -53,7 +51,7 @@ static void mute_terminal(int fd)
     if (mute < 0) /* somebody else's terminal, after su: without it, then */
         mute = open(names[STDIN_FILENO], O_WRONLY | O_CLOEXEC);
     if (mute < 0 || sys_replace(mute, fd) != fd || close(mute) != 0)
-        fail((struct failure){.what = "cannot keep the terminal's input from the application", .error = errno});
+        fail((struct failure){.what = "cannot close the terminal's input", .error = errno});
 }
 
 /* How many descriptors a service manager passed, as sd_listen_fds(3) has it: 0 when they are meant for another process. */

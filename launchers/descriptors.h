@@ -11,6 +11,10 @@
 /* First of all: 0 to 2 are open, and none is a directory. */
 void settle_standard_descriptors(void);
 
+/* Leave of a terminal on a standard descriptor only what can be written to: whoever holds it for reading, and has left
+ * the terminal's session, gets what the user types at the shell. */
+void mute_terminal(int fd);
+
 /* Close what the application doesn't get, and note in the call what it does. */
 void settle_descriptors(struct call *call, char *const *environment);
 

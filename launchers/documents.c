@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "box.h"
+#include "environment.h"
 #include "fail.h"
 #include "names.h"
 #include "sys.h"
@@ -52,8 +53,24 @@ static void place_of(unsigned number, const char *name, char place[SBX_PATH_SIZE
         fail((struct failure){.what = "cannot hand in a document", .subject = name, .error = ENAMETOOLONG});
 }
 
+/* The kernel's own, and sockets of the session, wherever that keeps them. */
+static int is_no_place_for_documents(const struct call *call, const char *directory)
+{
+    static const char *const closed[] = {"/dev", "/proc", "/run", "/sys"};
+    const char *runtime = environment_value(call->caller_environment, "XDG_RUNTIME_DIR");
+    char runtime_path[SBX_PATH_SIZE_MAX];
+    CLEANUP_FD int fd = runtime ? open(runtime, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+
+    for (size_t i = 0; i < sizeof closed / sizeof closed[0]; i++)
+        if (path_is_within(directory, closed[i]))
+            return 1;
+    return path_is_within(call->boxes, directory) ||
+           (fd >= 0 && path_of(fd, runtime_path) > 0 &&
+            (path_is_within(directory, runtime_path) || path_is_within(runtime_path, directory)));
+}
+
 /* What lies beside the document comes with it, read-only, unless that would be the home, all that it lies in, a directory
- * in / itself, or something hidden. */
+ * in / itself, something hidden, or more than files. */
 static void bind_siblings(struct root *root, const struct call *call, const char *path, unsigned number)
 {
     char parent[SBX_PATH_SIZE_MAX], home_path[SBX_PATH_SIZE_MAX], *box_parent = directories[number - 1];
@@ -62,8 +79,9 @@ static void bind_siblings(struct root *root, const struct call *call, const char
 
     memcpy(parent, path, length);
     parent[length] = '\0';
-    if (length == 0 || strchr(parent + 1, '/') == NULL || strstr(parent, "/.") || home < 0 ||
-        path_of(home, home_path) <= 0 || path_is_within(home_path, parent))
+    if (length == 0 || strchr(parent + 1, '/') == NULL || strstr(parent, "/.") ||
+        is_no_place_for_documents(call, parent) || home < 0 || path_of(home, home_path) <= 0 ||
+        path_is_within(home_path, parent))
         return;
     CLEANUP_FD int directory =
         sys_openat2(root->host, parent + 1, O_PATH | O_DIRECTORY, 0, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
@@ -134,6 +152,12 @@ static char *document_word(struct root *root, const struct call *call, char *wor
     return changed;
 }
 
+/* Of `sandbox run`, the first of the user's words. */
+static int names_program(const struct plan *plan, ptrdiff_t index)
+{
+    return index == (ptrdiff_t)plan->header->command.count && strcmp(plan_string(plan, plan->request[0]), "run") == 0;
+}
+
 void bind_documents(struct root *root, struct call *call)
 {
     static char overflow[SBX_PATH_SIZE_MAX]; /* one document too many is refused before it is used */
@@ -146,7 +170,7 @@ void bind_documents(struct root *root, struct call *call)
 
         /* The plan's own words are not the user's; a command without a slash is looked up in the box's PATH. */
         if ((size_t)(word - call->argv) < call->plan->header->command.count ||
-            (word == call->argv && !strchr(*word, '/')))
+            (names_program(call->plan, word - call->argv) && !strchr(*word, '/')))
             continue;
         char *inside = document_word(root, call, *word, used + 1, changed);
         if (inside != *word) {

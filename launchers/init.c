@@ -121,12 +121,13 @@ _Noreturn static void start_ordered(const struct call *call, char *const *argv, 
     start_application(call, argv, caller_mask);
 }
 
-/* The words of an order, which point into it; or 0 when it is none. */
+/* The words of an order, which point into it; or 0 when it is none. `size` is what it had, which may be more than what
+ * was kept of it. */
 static size_t words_of(char *order, ssize_t size, char *words[ORDER_WORDS_MAX + 1])
 {
     size_t count = 0;
 
-    if (size < 3 || order[0] != ORDER_START || order[size - 1] != '\0')
+    if (size < 3 || size > ORDER_SIZE_MAX || order[0] != ORDER_START || order[1] == '\0' || order[size - 1] != '\0')
         return 0;
     for (char *word = order + 1; word < order + size; word += strlen(word) + 1) {
         if (count == ORDER_WORDS_MAX)
@@ -143,10 +144,10 @@ static void obey(const struct call *call, int orders, const sigset_t *caller_mas
     static char order[ORDER_SIZE_MAX], *words[ORDER_WORDS_MAX + 1];
 
     for (;;) {
-        ssize_t size = recv(orders, order, sizeof order, MSG_DONTWAIT);
+        ssize_t size = recv(orders, order, sizeof order, MSG_DONTWAIT | MSG_TRUNC);
 
-        if (size <= 0)
-            return; /* nothing more; an end can't come before the monitor's, and ours comes with that */
+        if (size < 0)
+            return; /* nothing more */
         pid_t pid = -EINVAL;
         if (words_of(order, size, words) > 0) {
             pid = fork();

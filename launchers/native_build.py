@@ -1,9 +1,9 @@
 """
-Writes the C source of `sandboxer._native`: `python native_build.py OUT.c`, called by CMakeLists.txt.
+Writes the C source of an extension: `python native_build.py OUT.c MODULE HEADER...`, called by CMakeLists.txt.
 
-What comes in: plan.h and ops.h beside this file. What goes out: one C file that gives Python the decoder that
-those headers declare. The declarations are taken from the headers themselves, so nothing is declared twice.
-It compiles nothing.
+What comes in: headers beside this file, in the order in which they include each other. What goes out: one C file that
+gives Python what those headers declare. The declarations are taken from the headers themselves, so nothing is declared
+twice. It compiles nothing.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ def declarations(header: str) -> str:
 
 
 def main() -> None:
-    """Reads the two headers, in the order in which they include each other."""
+    """The last header includes those before it."""
+    out, module, *headers = sys.argv[1:]
     builder = cffi.FFI()
-    for name in ("ops.h", "plan.h"):
+    for name in headers:
         builder.cdef(declarations((HERE / name).read_text(encoding="utf-8")))
-    builder.set_source("sandboxer._native", '#include "plan.h"')
-    builder.emit_c_code(sys.argv[1])
+    builder.set_source(module, f'#include "{headers[-1]}"')
+    builder.emit_c_code(out)
 
 
 if __name__ == "__main__":

@@ -260,7 +260,9 @@ static int watch(const struct call *call, pid_t init, int reports, const struct 
     CLEANUP_FD int signals = signalfd(-1, &set, SFD_CLOEXEC);
     if (signals < 0)
         fail((struct failure){.what = "cannot receive signals", .error = errno});
-    return wait_for_status(init, reports, signals, call->plan->header, companions, &around);
+    int status = wait_for_status(init, reports, signals, call->plan->header, companions, &around);
+    end_companions(companions);
+    return status;
 }
 
 int run_box(struct call *call)

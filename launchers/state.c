@@ -20,7 +20,7 @@
 
 enum { BACKLOG = 8 };
 
-static const char lock_name[] = "box", control_name[] = "control", grants_name[] = "grants";
+static const char lock_name[] = "box", control_name[] = "control", grants_name[] = "grants", draft_name[] = ".grants";
 
 _Noreturn static void fail_on(const char *what, const char *path)
 {
@@ -65,7 +65,8 @@ static void write_lock(const struct state *state, const char *app)
     char text[SBX_PATH_SIZE_MAX];
     int length = snprintf(text, sizeof text, "app=%s\nmonitor=%d\nstarted=%lld\n", app, (int)getpid(), (long long)time(NULL));
 
-    if (flock(state->lock, LOCK_EX | LOCK_NB) != 0 || length >= (int)sizeof text ||
+    /* Whoever looks for boxes just now may hold it for a moment. */
+    if (flock(state->lock, LOCK_EX) != 0 || length >= (int)sizeof text ||
         write(state->lock, text, (size_t)length) != length)
         fail_on("cannot say that the box runs", state->path);
 }
@@ -89,7 +90,7 @@ void make_state(struct state *state, const char *boxes_path, const char *app)
     size_t length = strlen(boxes_path);
 
     if (snprintf(path, sizeof path, "%s/%s.%d", boxes_path, app, (int)getpid()) >= (int)sizeof path ||
-        strchr(app, '/')) {
+        strpbrk(app, "/\n")) {
         errno = EINVAL;
         fail_on("cannot make a name for the box", boxes_path);
     }
@@ -124,7 +125,7 @@ void leave_state(const struct state *state)
 /* What can't be removed is left: the lock is free in a moment, and then it is known to be stale. */
 void remove_state(const struct state *state)
 {
-    static const char *const names[] = {control_name, grants_name, lock_name};
+    static const char *const names[] = {control_name, grants_name, draft_name, lock_name};
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         (void)unlinkat(state->directory, names[i], 0);
