@@ -65,3 +65,7 @@ class PlanError(SandboxerError):
 
 class LaunchError(SandboxerError):
     """The plan can't be stored or handed to the launcher."""
+
+
+class StewardError(SandboxerError):
+    """Something can't be done to a box that runs."""

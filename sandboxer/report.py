@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
-import prctl
+from sandboxer import process_state
 
 NAMESPACES = {
     "user": "users and capabilities",
@@ -157,10 +157,10 @@ def privileges(page: Page) -> None:
     page.verdict(user == os.geteuid() != 0, f"running as user {user}, not as root", "running as root")
     for name in CAPABILITY_SETS:
         page.verdict(int(status[name], 16) == 0, f"capabilities, {name}: {status[name]}")
-    bounding = [capability for capability in prctl.ALL_CAPS if prctl.capbset_read(capability)]
-    page.verdict(not bounding, "no program can gain one", f"a program can gain {listed(map(str, bounding))}")
+    bounding = process_state.gainable_capabilities()
+    page.verdict(not bounding, "no program can gain one", f"a program can gain {listed(bounding)}")
     page.verdict(
-        prctl.get_no_new_privs() == 1,
+        process_state.has_no_new_privs(),
         "no_new_privs is set: set-uid programs give no more than this",
         "no_new_privs is not set",
     )

@@ -21,6 +21,8 @@ from sandboxer.plan import bpf
 from sandboxer.plan.ops import BPF_MAX
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sandboxer.grants.syscalls import Rule
 
 HEADER = struct.Struct("=8sIII")
@@ -42,29 +44,41 @@ def program(rules: tuple[Rule, ...], foreign: tuple[str, ...], directory: str) -
         LaunchError: the directory is somebody else's, or what was made can't be stored.
         PolicyError, ResolveError, PlanError: as from `seccomp.assemble`.
     """
-    made_from = inputs(rules, foreign)
+
+    def make() -> bytes:
+        from sandboxer.plan.seccomp import assemble
+
+        return assemble(rules, foreign)
+
+    return stored(inputs(rules, foreign), directory, make)
+
+
+def stored(made_from: bytes, directory: str, make: Callable[[], bytes]) -> bytes:
+    """The program that was made from `made_from` before, else what `make` makes. Directory and errors as above."""
     path = f"{directory}/filter-{zlib.crc32(made_from):08x}"
     _require_own(directory)
-    stored = _load(path, made_from)
-    if stored is not None:
-        return stored
-    from sandboxer.plan.seccomp import assemble
-
-    fresh = assemble(rules, foreign)
+    found = _load(path, made_from)
+    if found is not None:
+        return found
+    fresh = make()
     _store(path, made_from, fresh)
     return fresh
 
 
-def inputs(rules: tuple[Rule, ...], foreign: tuple[str, ...]) -> bytes:
-    """All that a program depends on, as text: the rules, the library, this machine's processor and our own code."""
-    lines = [
+def surroundings() -> list[str]:
+    """What every program depends on, as lines: the library, this machine's processor and our own code."""
+    here = os.path.dirname(__file__)
+    return [
         f"sandboxer {__version__}",
         f"machine {os.uname().machine}",
-        f"foreign {' '.join(sorted(foreign))}",
+        *(_file_line(f"{here}/{name}") for name in CODE),
+        *(_file_line(path) for path in _library_paths()),
     ]
-    here = os.path.dirname(__file__)
-    lines += [_file_line(f"{here}/{name}") for name in CODE]
-    lines += [_file_line(path) for path in _library_paths()]
+
+
+def inputs(rules: tuple[Rule, ...], foreign: tuple[str, ...]) -> bytes:
+    """All that a program depends on, as text: its surroundings, the ABIs and the rules."""
+    lines = [*surroundings(), f"foreign {' '.join(sorted(foreign))}"]
     for rule in rules:
         tests = (
             f" {test.argument}&{test.mask:x} is {test.among} is-not {test.not_among} any {test.any_bit:x}"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from sandboxer.grants.syscalls import Rule
 
+EPERM = 1
 API_LEVEL = 6
 """What libseccomp may assume of the kernel; said outright, so that the compiling machine's kernel doesn't decide."""
 BINARY_TREE = 2
@@ -73,6 +74,39 @@ def assemble(rules: tuple[Rule, ...], foreign: tuple[str, ...]) -> bytes:
             subject=f"{len(program) // bpf.INSTRUCTION.size} instructions, and the kernel takes {BPF_MAX}",
             hint="refuse fewer calls, or permit fewer foreign ABIs",
         )
+    bpf.decode(program)
+    return program
+
+
+def allow(
+    allowed: tuple[str, ...], tested: tuple[tuple[str, int, int, int], ...], ending: tuple[str, ...]
+) -> bytes:
+    """
+    The other way round, for our own processes: what isn't listed gets EPERM, what is in `ending` ends the process.
+
+    Args:
+        allowed: names; those that this processor doesn't have are left out.
+        tested: name, argument, mask, value: allowed when the argument, masked, is the value.
+        ending: names.
+
+    Raises:
+        ResolveError: libseccomp isn't there, or there is no list of this processor's calls.
+    """
+    library = _library()
+    token = native_arch()
+    library.set_api(API_LEVEL)
+    filter_ = library.SyscallFilter(library.ERRNO(EPERM))
+    filter_.set_attr(library.Attr.ACT_BADARCH, library.KILL_PROCESS)
+    filter_.set_attr(library.Attr.CTL_OPTIMIZE, BINARY_TREE)
+    for names_, action in ((allowed, library.ALLOW), (ending, library.KILL_PROCESS)):
+        for name in names_:
+            number = NEWER.get(name) or _resolve(library, token, name)
+            if number >= 0:
+                filter_.add_rule(action, number)
+    for name, argument, mask, value in tested:
+        test = library.Arg(argument, library.MASKED_EQ, mask, value)
+        filter_.add_rule(library.ALLOW, _resolve(library, token, name), test)
+    program = _export(filter_)
     bpf.decode(program)
     return program
 
@@ -169,6 +203,10 @@ def _tree(library: Any, rules: tuple[Rule, ...], tokens: list[int]) -> bytes:
         filter_.add_arch(token)
     for rule in rules:
         filter_.add_rule(library.ERRNO(rule.errno), rule.name)
+    return _export(filter_)
+
+
+def _export(filter_: Any) -> bytes:
     with os.fdopen(os.memfd_create("filter", os.MFD_CLOEXEC), "w+b") as file:
         filter_.export_bpf(file)
         file.seek(0)
