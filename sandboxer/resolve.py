@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from sandboxer.errors import ResolveError
 from sandboxer.grants import (
     base,
+    broker,
+    bus,
     devices,
     display,
     environment,
@@ -34,7 +37,24 @@ from sandboxer.policy import layers
 from sandboxer.policy.effective import Effective
 from sandboxer.words import BUILT_IN, BoxPath, Record, changed
 
-ROOMS = (base, proc, landlock, files, display, sound, devices, terminal, look, network, environment)
+if TYPE_CHECKING:
+    from sandboxer.broker.rules import Rules
+
+ROOMS = (
+    base,
+    proc,
+    landlock,
+    files,
+    display,
+    sound,
+    bus,
+    devices,
+    terminal,
+    look,
+    network,
+    broker,
+    environment,
+)
 """Every permission, in the order of effect: where two set one variable, the later holds."""
 LINKS_MAX = 40
 
@@ -43,7 +63,9 @@ class Resolved(Record):
     """
     All that a plan is built from, but the filter.
 
-    `command` is the program with its first words, empty for `sandbox run`; `notice` one line for each start, or empty.
+    `command` is what goes before the user's words: the program with its first words, for `sandbox run` at most what
+    starts a program; `notice` one line for each start, or empty;
+    `broker` what the broker goes by, without its own filter, None where the box has none.
     """
 
     app: str
@@ -55,6 +77,7 @@ class Resolved(Record):
     flags: PlanFlag
     grants: tuple[Grant, ...]
     withheld: tuple[Withheld, ...]
+    broker: Rules | None = None
 
 
 def resolve(effective: Effective, host: Host, *, command_given: bool = False) -> Resolved:
@@ -69,7 +92,7 @@ def resolve(effective: Effective, host: Host, *, command_given: bool = False) ->
     found = [*_all(effective, host)]
     grants = placed([item for item in found if isinstance(item, Grant)], host)
     withheld = [item for item in found if isinstance(item, Withheld)]
-    for item in files.hidden(effective, host, [op for grant in grants for op in grant.ops]):
+    for item in files.hidden(effective, host, tuple(grants)):
         if isinstance(item, Grant):
             grants.append(item)
         else:
@@ -82,11 +105,13 @@ def resolve(effective: Effective, host: Host, *, command_given: bool = False) ->
         hostname=base.host_name(effective, host),
         home=BoxPath(host.user.home),
         user=host.user,
-        command=() if command_given else _command(effective, grants, host),
+        command=bus.command_prefix(effective, host)
+        + (() if command_given else _command(effective, grants, host)),
         notice="" if effective.found else _no_policy(effective),
         flags=flags,
         grants=tuple(grants),
         withheld=tuple(withheld),
+        broker=broker.rules_of(effective, host, grants),
     )
 
 
@@ -131,7 +156,7 @@ def placed(grants: list[Grant], host: Host) -> list[Grant]:
 
 
 def _placed(op: Op, links: dict[str, str], binds: dict[str, Op], host: Host) -> Op:
-    if op.kind is OpKind.LINK:
+    if op.kind in (OpKind.LINK, OpKind.CONNECT):
         return op
     at, ahead, followed = "/", str(op.box_path).split("/")[::-1], 0
     while ahead:

@@ -42,6 +42,14 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
             origin=effective.origin("lingers"),
             flags=PlanFlag.LINGER,
         )
+    if effective.policy.second_instance:
+        yield Grant(
+            topic="processes",
+            words="is started once more in its box for each file that `sandbox open` hands in",
+            detail="and passes it on to the one that runs",
+            weight=Weight.NOTICE,
+            origin=effective.origin("second-instance"),
+        )
 
 
 def host_name(effective: Effective, host: Host) -> str:

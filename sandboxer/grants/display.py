@@ -1,8 +1,9 @@
 """
 Windows: the Wayland compositor's socket, the X server's socket and cookie.
 
-What comes in: `[display]`, WAYLAND_DISPLAY, DISPLAY, XAUTHORITY. What goes out: one socket each, never the directory
-that it lies in (the compositors' control sockets are its neighbours). It never speaks either protocol.
+What comes in: `[display]`, WAYLAND_DISPLAY, DISPLAY, XAUTHORITY. What goes out: one socket each, or of Wayland one
+connection, never the directory that it lies in (the compositors' control sockets are its neighbours). It never speaks
+either protocol.
 
 Abuse, Wayland: a compositor decides what a client may do. Those that offer screen copying, virtual keyboards or
 clipboard control to every client (wlroots' do) offer them to the application, too. Abuse, X11: every client of one X
@@ -22,7 +23,7 @@ from sandboxer.grants.cookies import find_cookie, rewritten
 from sandboxer.grants.grant import Grant, Weight, Withheld
 from sandboxer.grants.landlock import scoped
 from sandboxer.host.view import FileType, Host
-from sandboxer.plan.ops import EnvEntry, EnvKind, Op, OpKind
+from sandboxer.plan.ops import CONNECT_FIRST, EnvEntry, EnvKind, Op, OpKind
 from sandboxer.policy.effective import Effective
 from sandboxer.words import BoxPath, HostPath, Origin
 
@@ -40,21 +41,23 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
     display = effective.policy.display
     wayland = None
     if display.wayland is not False:
-        wayland = _wayland(effective.origin("display.wayland"), host)
+        one = display.wayland == "one-connection"
+        wayland = _wayland(effective.origin("display.wayland"), host, one_connection=one)
         if wayland is not None:
             yield wayland
-        elif display.wayland is True:
+        elif display.wayland is True or one:
             raise ResolveError(
                 "cannot share the Wayland socket",
                 subject=_absent_wayland(host),
                 origin=effective.origin("display.wayland"),
                 hint='start it in a Wayland session, or set display.wayland = "if-present"',
             )
-    if wayland is None:
+    connections = effective.policy.broker.connect
+    if wayland is None and "wayland" not in connections:
         yield Withheld(topic="display", words="no Wayland compositor")
     if wants_x11(effective, has_wayland=wayland is not None):
         yield _x11(effective, host, alone=wayland is None)
-    else:
+    elif "x11" not in connections:
         yield Withheld(topic="display", words="no X server")
     if display.wayland == "if-present" and wayland is None and display.x11 is False:
         raise ResolveError(
@@ -78,14 +81,14 @@ def host_name(effective: Effective, host: Host) -> str | None:
     X clients tell the server where they run, and window managers put the name of another machine into titles. The
     server tells every client the names of all others, so that nothing is given away.
     """
-    socket = _wayland_socket(host)
+    socket = wayland_socket(host)
     wayland = effective.policy.display.wayland is not False and socket is not None and host.type_of(socket)
     if not wants_x11(effective, has_wayland=wayland is FileType.SOCKET):
         return None
     return _machine(host).decode("ascii", "ignore") or None
 
 
-def _wayland_socket(host: Host) -> str | None:
+def wayland_socket(host: Host) -> str | None:
     """The socket that libwayland would connect to. Source: wl_display_connect(3)."""
     name = host.variable("WAYLAND_DISPLAY") or "wayland-0"
     if name.startswith("/"):
@@ -97,16 +100,18 @@ def _wayland_socket(host: Host) -> str | None:
 
 
 def _absent_wayland(host: Host) -> str:
-    path = _wayland_socket(host)
+    path = wayland_socket(host)
     return f"{path}: no such socket" if path else "XDG_RUNTIME_DIR isn't set"
 
 
-def _wayland(origin: Origin, host: Host) -> Grant | None:
-    path = _wayland_socket(host)
+def _wayland(origin: Origin, host: Host, *, one_connection: bool) -> Grant | None:
+    path = wayland_socket(host)
     if path is None or host.type_of(path) is not FileType.SOCKET:
         return None
     source = host.resolve(path)
     assert source is not None
+    if one_connection:
+        return _one_connection(source, origin)
     inside = posixpath.join(paths.runtime_directory(host), "wayland-0")
     return Grant(
         topic="display",
@@ -119,6 +124,47 @@ def _wayland(origin: Origin, host: Host) -> Grant | None:
             EnvEntry(kind=EnvKind.SET, name="WAYLAND_DISPLAY", value="wayland-0"),
             EnvEntry(kind=EnvKind.SET, name="XDG_SESSION_TYPE", value="wayland"),
         ),
+    )
+
+
+def _one_connection(source: HostPath, origin: Origin) -> Grant:
+    """
+    No socket, but a connection. libwayland takes the number from WAYLAND_SOCKET, takes the variable away, and keeps the
+    descriptor from children, so that a second program finds nothing. Source: wl_display_connect(3).
+    """
+    descriptor = BoxPath(f"/dev/fd/{CONNECT_FIRST}")
+    return Grant(
+        topic="display",
+        words="can show windows through one connection to the Wayland compositor",
+        detail="no other program in the box can make a second one; what the compositor lets every client do, this one "
+        "can do, too",
+        weight=Weight.ACCESS,
+        origin=origin,
+        ops=(
+            Op(kind=OpKind.CONNECT, box_path=descriptor, source=source, mode=CONNECT_FIRST, origin=origin),
+        ),
+        environment=(
+            EnvEntry(kind=EnvKind.SET, name="WAYLAND_SOCKET", value=str(CONNECT_FIRST)),
+            EnvEntry(kind=EnvKind.SET, name="XDG_SESSION_TYPE", value="wayland"),
+        ),
+    )
+
+
+def x_socket(host: Host) -> str | None:
+    """The socket of the X server that DISPLAY names; None where it names none, or one of another machine."""
+    number = _local_number(host)
+    return None if number is None else f"{X_SOCKETS}/X{number}"
+
+
+def cookie_file(host: Host, number: int, inside: int, origin: Origin) -> tuple[Op, EnvEntry] | None:
+    """A display's cookie alone, for the number that the display has inside; None where there is no cookie."""
+    cookie = find_cookie(_authority(host), number, _machine(host))
+    if cookie is None:
+        return None
+    path = posixpath.join(paths.runtime_directory(host), "Xauthority")
+    return (
+        paths.file(path, rewritten(cookie, inside), origin, 0o600),
+        EnvEntry(kind=EnvKind.SET, name="XAUTHORITY", value=path),
     )
 
 
@@ -145,11 +191,10 @@ def _x11(effective: Effective, host: Host, *, alone: bool) -> Grant:
     ]
     if alone:
         environment.append(EnvEntry(kind=EnvKind.SET, name="XDG_SESSION_TYPE", value="x11"))
-    cookie = find_cookie(_authority(host), number, _machine(host))
+    cookie = cookie_file(host, number, inside, origin)
     if cookie is not None:
-        authority = posixpath.join(paths.runtime_directory(host), "Xauthority")
-        ops.append(paths.file(authority, rewritten(cookie, inside), origin, 0o600))
-        environment.append(EnvEntry(kind=EnvKind.SET, name="XAUTHORITY", value=authority))
+        ops.append(cookie[0])
+        environment.append(cookie[1])
     return Grant(
         topic="display",
         words="can see and control every other X11 window, and read what is typed there",
@@ -170,7 +215,12 @@ def _abstract(effective: Effective, host: Host) -> str:
 
 
 def _display_number(host: Host, origin: Origin) -> int:
-    """N of DISPLAY=:N[.S], unix:N or unix/NAME:N. Source: X(7), "Display names"."""
+    """
+    The number of the X server that DISPLAY names.
+
+    Raises:
+        ResolveError: it names none, or one that is reached through the network.
+    """
     value = host.variable("DISPLAY")
     if not value:
         raise ResolveError(
@@ -179,15 +229,23 @@ def _display_number(host: Host, origin: Origin) -> int:
             origin=origin,
             hint="start it in a graphical session, or set DISPLAY",
         )
-    name, _, rest = value.rpartition(":")
-    number = rest.partition(".")[0]
-    if not (number.isascii() and number.isdigit()) or not (name in ("", "unix") or name.startswith("unix/")):
+    number = _local_number(host)
+    if number is None:
         raise ResolveError(
             "cannot share an X server that is reached through the network",
             subject=f"DISPLAY={value}",
             origin=origin,
             hint="start it where the X server runs: DISPLAY=:N",
         )
+    return number
+
+
+def _local_number(host: Host) -> int | None:
+    """N of DISPLAY=:N[.S], unix:N or unix/NAME:N; None for anything else. Source: X(7), "Display names"."""
+    name, _, rest = (host.variable("DISPLAY") or "").rpartition(":")
+    number = rest.partition(".")[0]
+    if not (number.isascii() and number.isdigit()) or not (name in ("", "unix") or name.startswith("unix/")):
+        return None
     return int(number)
 
 

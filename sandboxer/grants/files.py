@@ -17,15 +17,15 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Iterator
 
-from sandboxer.errors import ResolveError
+from sandboxer.errors import PolicyError, ResolveError
 from sandboxer.grants import paths
 from sandboxer.grants.grant import Grant, Weight, Withheld
 from sandboxer.grants.paths import Place
-from sandboxer.grants.protected import refuse_self_grants
+from sandboxer.grants.protected import closed, refuse_self_grants, spellings
 from sandboxer.host.view import FileType, Host
 from sandboxer.plan.ops import EnvEntry, EnvKind, Op, OpFlag, OpKind, PlanFlag
 from sandboxer.policy.effective import Effective
-from sandboxer.words import BoxPath, HostPath, Origin
+from sandboxer.words import BUILT_IN, BoxPath, HostPath, Origin
 
 COPY_SIZE_MAX = 4096
 """Bytes. A file of /etc up to this is copied into the plan: a mount costs 15 µs at each start, a copy 3."""
@@ -61,7 +61,10 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
     if isinstance(directory, Grant):
         given.append(directory)
     writable = tuple(op for grant in given for op in grant.ops if op.flags & OpFlag.WRITE)
-    _refuse_planted_links(given, writable, effective, host)
+    sources = [op.source for op in writable]
+    if files.home == "private":
+        sources.append(_kept(effective, host))
+    refuse_planted_links([(op.box_path, op.origin) for grant in given for op in grant.ops], sources, host)
     if effective.policy.advanced.let_application_change_what_runs_outside:
         yield Grant(
             topic="files",
@@ -85,42 +88,139 @@ def private_home(effective: Effective, host: Host) -> str:
     return posixpath.join(paths.data_home(host), "sandboxer", "homes", effective.name)
 
 
-def hidden(effective: Effective, host: Host, ops: Iterable[Op]) -> Iterator[Grant | Withheld]:
+def named(effective: Effective, host: Host) -> Iterator[tuple[str, Place, Origin]]:
+    """What the lists of paths come to: each place with the key that names it."""
+    files = effective.policy.files
+    for key, texts in (("files.system", files.system), ("files.read", files.read), ("files.write", files.write)):
+        for text in texts:
+            origin = effective.origin(key, text)
+            for place in paths.places(text, host, origin):
+                yield key, place, origin
+
+
+def changeable(effective: Effective, host: Host) -> list[HostPath]:
+    """Where the application can put links: all that it may write, its private home included."""
+    sources = [place.real for key, place, _ in named(effective, host) if key == "files.write"]
+    directory = _working_directory(effective, host)
+    if isinstance(directory, Grant):
+        sources += [HostPath(op.source) for op in directory.ops if op.flags & OpFlag.WRITE]
+    if effective.policy.files.home == "private":
+        sources.append(_kept(effective, host))
+    return sources
+
+
+def hidden_places(effective: Effective, host: Host) -> list[HostPath]:
+    """What no rule of the broker's may reach: what `files.hide` names, and places of ours."""
+    found = [
+        place.real
+        for text in effective.policy.files.hide
+        for place in paths.places(text, host, effective.origin("files.hide", text))
+    ]
+    return found + [real for path in closed(host) if (real := host.resolve(path)) is not None]
+
+
+def hidden(effective: Effective, host: Host, granted: Iterable[Grant]) -> Iterator[Grant | Withheld]:
     """
-    Cover what `files.hide` names wherever `ops` show it.
+    Cover what `files.hide` names, and what no box may see, wherever a grant shows it.
 
     Raises:
         ResolveError: something in a hidden path is granted; the line that denies wins, and both are named.
     """
-    binds = [op for op in ops if op.kind is OpKind.BIND]
+    granted = list(granted)
+    binds = [op for grant in granted for op in grant.ops if op.kind is OpKind.BIND]
     if effective.policy.files.home == "private":
         binds = [op for op in binds if str(op.box_path) != host.user.home]
+    rules = _reached(granted)
     for text in effective.policy.files.hide:
         origin = effective.origin("files.hide", text)
         shown: list[Op] = []
+        kept: list[HostPath] = []
         for place in paths.places(text, host, origin):
-            for op in binds:
-                if paths.within(op.source, place.real):
+            for asked, real in (*((op.origin, HostPath(op.source)) for op in binds), *rules):
+                if paths.within(real, place.real):
                     raise ResolveError(
                         "a policy grants what it hides",
-                        subject=f"{op.source}: granted by {op.origin}",
+                        subject=f"{real}: granted by {asked}",
                         origin=origin,
                         hint=f'take away one of them ("!{text}" in files.hide, or the grant)',
                     )
-                if paths.within(place.real, op.source):
-                    inside = op.box_path + place.real[len(op.source.rstrip("/")) :]
-                    shown.append(Op(kind=OpKind.HIDE, box_path=BoxPath(inside), origin=origin))
+            shown += _covers(place.real, binds, origin)
+            if any(paths.within(place.real, real) for _, real in rules):
+                kept.append(place.real)
         name = text.removeprefix("?")
-        if shown:
+        if shown or kept:
             yield Grant(
                 topic="files",
-                words=f"{name} is covered by something empty",
+                words=f"{name} is covered by something empty" if shown else f"{name} is kept from the broker",
+                detail="kept from the broker, too" if shown and kept else "",
                 weight=Weight.NOTICE,
                 origin=origin,
                 ops=tuple(dict.fromkeys(shown)),
+                hidden=tuple(kept),
             )
         else:
             yield Withheld(topic="files", words=f"{name} is hidden, and nothing shows it")
+    yield from _closed([op for op in binds if op.origin != BUILT_IN], rules, host)
+
+
+def _reached(granted: Iterable[Grant]) -> list[tuple[Origin, HostPath]]:
+    """The host paths that rules of the broker's are for, and which line asked."""
+    if not any(grant.brokered for grant in granted):
+        return []
+    from sandboxer.broker.rules import Rule
+
+    return [
+        (grant.origin, HostPath(posixpath.join(item.root, item.name).rstrip("/") or "/"))
+        for grant in granted
+        for item in grant.brokered
+        if isinstance(item, Rule)
+    ]
+
+
+def _covers(real: HostPath, binds: Iterable[Op], origin: Origin) -> list[Op]:
+    """A cover wherever a bind shows a host path."""
+    return [
+        Op(
+            kind=OpKind.HIDE,
+            box_path=BoxPath(op.box_path + real[len(op.source.rstrip("/")) :]),
+            origin=origin,
+        )
+        for op in binds
+        if paths.within(real, op.source)
+    ]
+
+
+def _closed(binds: list[Op], rules: list[tuple[Origin, HostPath]], host: Host) -> Iterator[Grant]:
+    """The places of ours that no box may see."""
+    if not binds and not rules:
+        return
+    ops: list[Op] = []
+    kept: list[HostPath] = []
+    for path in closed(host):
+        found = host.resolve(path)
+        # what isn't there yet can't be covered, but a rule would give it once it is
+        real = found if found is not None else HostPath(tuple(spellings(path, host))[-1])
+        for asked, source in (*((op.origin, op.source) for op in binds), *rules):
+            if paths.within(source, real):
+                raise ResolveError(
+                    "refuses to show what boxes are controlled by",
+                    subject=f"{source}: sandboxer keeps plans, logs and the sockets of running boxes in {real}",
+                    origin=asked,
+                    hint="take it out",
+                )
+        ops += _covers(real, binds, BUILT_IN) if found is not None else []
+        if any(paths.within(real, source) for _, source in rules):
+            kept.append(real)
+    if ops or kept:
+        yield Grant(
+            topic="files",
+            words="can't see what boxes are controlled by",
+            detail=", ".join(dict.fromkeys([*(str(op.box_path) for op in ops), *kept])),
+            weight=Weight.NOTICE,
+            origin=BUILT_IN,
+            ops=tuple(dict.fromkeys(ops)),
+            hidden=tuple(kept),
+        )
 
 
 def _absent(name: str, home: str) -> Withheld:
@@ -293,35 +393,52 @@ def _documents(effective: Effective) -> Grant | Withheld:
     wanted = effective.policy.files.documents
     if wanted == "none":
         return Withheld(topic="files", words="gets no files that are named on its command line")
+    siblings, hide = effective.policy.files.siblings, effective.policy.files.hide
+    if siblings and hide:
+        raise PolicyError(
+            "a policy hides paths, and shows whatever lies beside a document",
+            subject=f"{hide[0]} could lie there, and can't be covered where documents are handed in",
+            origin=effective.origin("files.siblings"),
+            hint="take out files.siblings, or files.hide",
+        )
     flags = PlanFlag.DOCUMENTS_READ | (PlanFlag.DOCUMENTS_WRITE if wanted == "write" else PlanFlag(0))
+    flags |= PlanFlag.DOCUMENTS_SIBLINGS if siblings else PlanFlag(0)
     verb = "can read and change" if wanted == "write" else "can read"
     return Grant(
         topic="files",
-        words=f"{verb} the files that you name on its command line",
-        detail="those files only, at /run/documents",
+        words=f"{verb} the files that you name on its command line"
+        + (", and all that lies beside them" if siblings else ""),
+        detail="not where that is your home, or the system's" if siblings else "those files only, at /run/documents",
         weight=Weight.ACCESS,
-        origin=effective.origin("files.documents"),
+        origin=effective.origin("files.siblings" if siblings else "files.documents"),
         flags=flags,
     )
 
 
-def _refuse_planted_links(
-    given: list[Grant], writable: tuple[Op, ...], effective: Effective, host: Host
+def _kept(effective: Effective, host: Host) -> HostPath:
+    """The private home, links followed as far as there is something."""
+    kept = private_home(effective, host)
+    return host.resolve(kept) or HostPath(kept)
+
+
+def refuse_planted_links(
+    asked: Iterable[tuple[str, Origin]], changeable: Iterable[str], host: Host
 ) -> None:
-    """A grant that passes a link which the application can write: it could have put it there, leading anywhere."""
-    sources = [op.source for op in writable]
-    if effective.policy.files.home == "private":
-        kept = private_home(effective, host)
-        sources.append(host.resolve(kept) or kept)
-    for grant in given:
-        for op in grant.ops:
-            for link in host.links(op.box_path):
-                parent = host.resolve(posixpath.dirname(link)) or posixpath.dirname(link)
-                place = posixpath.join(parent, posixpath.basename(link))
-                if any(paths.within(place, source) for source in sources):
-                    raise ResolveError(
-                        "refuses to follow a link that the application could have made",
-                        subject=f"{link}: a symbolic link in a directory that this policy makes writable",
-                        origin=op.origin,
-                        hint="grant what the link leads to by its own path, or remove the link",
-                    )
+    """
+    Raise ResolveError for a path that passes a link which the application could have put there, leading anywhere.
+
+    Args:
+        asked: paths as they are written, and who asks. changeable: directories in which it can make or move links.
+    """
+    sources = list(changeable)
+    for path, origin in asked if sources else ():
+        for link in host.links(path):
+            parent = host.resolve(posixpath.dirname(link)) or posixpath.dirname(link)
+            place = posixpath.join(parent, posixpath.basename(link))
+            if any(paths.within(place, source) for source in sources):
+                raise ResolveError(
+                    "refuses to follow a link that the application could have made",
+                    subject=f"{link}: a symbolic link in a directory that this policy makes writable",
+                    origin=origin,
+                    hint="grant what the link leads to by its own path, or remove the link",
+                )

@@ -7,9 +7,15 @@ A grant: one permission, in words and in effect.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from sandboxer.plan.ops import EnvEntry, Op, PlanFlag
-from sandboxer.words import Origin, Record
+from sandboxer.words import HostPath, Origin, Record
+
+if TYPE_CHECKING:
+    from sandboxer.broker.rules import Outward, Rule, Service
+
+    Brokered = Rule | Service | Outward
 
 
 class Weight(IntEnum):
@@ -29,6 +35,7 @@ class Grant(Record):
 
     `topic` is the room it belongs to ("files", "display"), `words` one sentence as a person would say it, without a
     full stop ("can read and change ~/Downloads"), `detail` what makes it a hole or how it is bounded, may be empty.
+    `brokered` is what the broker goes by, `hidden` what no rule of the broker's reaches.
     """
 
     topic: str
@@ -39,6 +46,8 @@ class Grant(Record):
     ops: tuple[Op, ...] = ()
     environment: tuple[EnvEntry, ...] = ()
     flags: PlanFlag = PlanFlag(0)
+    brokered: tuple[Brokered, ...] = ()
+    hidden: tuple[HostPath, ...] = ()
 
 
 class Withheld(Record):

@@ -189,6 +189,16 @@ def data_home(host: Host) -> str:
     return _base_directory(host, "XDG_DATA_HOME", ".local/share")
 
 
+def cache_home(host: Host) -> str:
+    """$XDG_CACHE_HOME, or ~/.cache."""
+    return _base_directory(host, "XDG_CACHE_HOME", ".cache")
+
+
+def state_home(host: Host) -> str:
+    """$XDG_STATE_HOME, or ~/.local/state."""
+    return _base_directory(host, "XDG_STATE_HOME", ".local/state")
+
+
 def _base_directory(host: Host, variable: str, ordinary: str) -> str:
     value = host.variable(variable)
     return posixpath.normpath(

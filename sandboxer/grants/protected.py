@@ -126,7 +126,8 @@ IN_DATA: Reasons = {
     ),
     "it holds the homes of other boxes": ("sandboxer",),
 }
-IN_CACHE: Reasons = {"it holds plans": ("sandboxer",)}
+IN_CACHE: Reasons = {"it holds plans, and what running boxes are controlled by": ("sandboxer",)}
+IN_STATE: Reasons = {"it holds what the broker logs": ("sandboxer",)}
 SYSTEM: Reasons = {"it holds policies": ("/etc/sandboxer",)}
 
 
@@ -181,12 +182,12 @@ def is_hidden(path: str, host: Host) -> bool:
 
 def protected(host: Host) -> Iterator[Protected]:
     """All of them, whether they exist or not."""
-    cache = host.variable("XDG_CACHE_HOME") or ""
     bases: list[tuple[str, Reasons]] = [
         (host.user.home, IN_HOME),
         (paths.config_home(host), IN_CONFIG),
         (paths.data_home(host), IN_DATA),
-        (cache if cache.startswith("/") else posixpath.join(host.user.home, ".cache"), IN_CACHE),
+        (paths.cache_home(host), IN_CACHE),
+        (paths.state_home(host), IN_STATE),
         ("/", SYSTEM),
     ]
     runtime = host.variable("XDG_RUNTIME_DIR")
@@ -199,6 +200,19 @@ def protected(host: Host) -> Iterator[Protected]:
                 yield Protected(path=posixpath.normpath(posixpath.join(base, name)), why=why)
     for path in installation():
         yield Protected(path=path, why="sandboxer itself is in it")
+
+
+def closed(host: Host) -> Iterator[str]:
+    """
+    Places of ours that no box may even see, whether they exist or not: a socket in them starts programs outside, which
+    a read-only mount doesn't prevent, and plans hold the X server's cookie.
+    """
+    runtime = host.variable("XDG_RUNTIME_DIR")
+    bases = [paths.cache_home(host), paths.state_home(host)]
+    if runtime and runtime.startswith("/"):
+        bases.append(posixpath.normpath(runtime))
+    for base in bases:
+        yield posixpath.join(base, "sandboxer")
 
 
 def installation() -> tuple[str, ...]:

@@ -35,7 +35,8 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
     """The sound server, with playing and recording, or a refusal."""
     sound = effective.policy.sound
     if sound.playback is False and not sound.record:
-        yield Withheld(topic="sound", words="can't play sound, nor listen to the microphone")
+        if not {"pulseaudio", "pipewire"}.intersection(effective.policy.broker.connect):
+            yield Withheld(topic="sound", words="can't play sound, nor listen to the microphone")
         return
     origin = effective.origin("sound.record" if sound.record else "sound.playback")
     if not sound.record:
@@ -60,7 +61,7 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
 
 
 def _pulse(origin: Origin, host: Host) -> Grant | None:
-    path = _pulse_socket(host)
+    path = pulse_socket(host)
     source = host.resolve(path) if path else None
     if path is None or source is None or host.type_of(path) is not FileType.SOCKET:
         return None
@@ -81,7 +82,7 @@ def _pulse(origin: Origin, host: Host) -> Grant | None:
     return _grant("PulseAudio", origin, ops, environment)
 
 
-def _pulse_socket(host: Host) -> str | None:
+def pulse_socket(host: Host) -> str | None:
     """The socket that libpulse would use first; None where the server is reached otherwise. Source: pulseaudio(1)."""
     server = host.variable("PULSE_SERVER")
     if server:
@@ -111,7 +112,7 @@ def _cookie(host: Host) -> bytes | None:
 
 
 def _pipewire(origin: Origin, host: Host) -> Grant | None:
-    path = _pipewire_socket(host)
+    path = pipewire_socket(host)
     source = host.resolve(path) if path else None
     if path is None or source is None or host.type_of(path) is not FileType.SOCKET:
         return None
@@ -121,7 +122,7 @@ def _pipewire(origin: Origin, host: Host) -> Grant | None:
     return _grant("PipeWire", origin, [op], [variable], " and use cameras that PipeWire offers")
 
 
-def _pipewire_socket(host: Host) -> str | None:
+def pipewire_socket(host: Host) -> str | None:
     """Source: pipewire-client.conf(5), "remote.name"; PIPEWIRE_RUNTIME_DIR goes before XDG_RUNTIME_DIR."""
     name = host.variable("PIPEWIRE_REMOTE") or "pipewire-0"
     if name.startswith("/"):
@@ -131,7 +132,7 @@ def _pipewire_socket(host: Host) -> str | None:
 
 
 def _absent(host: Host) -> str:
-    path = _pulse_socket(host)
+    path = pulse_socket(host)
     return f"{path}: no such socket" if path else "neither PULSE_SERVER nor XDG_RUNTIME_DIR leads to a socket"
 
 

@@ -31,6 +31,11 @@ def native_program() -> str:
     return os.path.join(places[-1], "sandbox")
 
 
+def broker_client() -> str:
+    """The program with which a box asks its broker: installed beside the launcher. It may not exist."""
+    return os.path.join(os.path.dirname(native_program()), "sandbox-broker")
+
+
 def program_files() -> tuple[str, ...]:
     """
     The files that make up this program's version.

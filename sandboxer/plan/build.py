@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from sandboxer.errors import ResolveError
 from sandboxer.plan.ops import EnvEntry, EnvKind, Op, OpFlag, OpKind, Plan, PlanFlag, Stamp, StampKind
 from sandboxer.resolve import Resolved
 from sandboxer.words import BoxPath, HostPath, changed
 
+if TYPE_CHECKING:
+    from sandboxer.broker.rules import Rules
+
 COVERS = (OpKind.BIND, OpKind.OWN, OpKind.PROC, OpKind.PTS, OpKind.HIDE)
 """Kinds that put something else over what was at their path."""
-MADE = (OpKind.OWN, OpKind.DIR, OpKind.FILE, OpKind.LINK, OpKind.PROC, OpKind.PTS)
+MADE = (OpKind.OWN, OpKind.DIR, OpKind.FILE, OpKind.LINK, OpKind.PROC, OpKind.PTS, OpKind.LISTEN)
 """Kinds that need a file system of the box's own beneath them."""
 
 
@@ -30,13 +34,14 @@ def build(
     *,
     keep_fds: tuple[int, ...] = (),
     flags: PlanFlag = PlanFlag(0),
+    broker_program: bytes = b"",
 ) -> Plan:
     """
     The plan for one request.
 
     Args:
         stamps: all that the host was asked, `Host.stamps()`, taken after everything else. keep_fds, flags: from the
-        command line.
+        command line. broker_program: the broker's own filter, where the box has a broker.
     Raises:
         ResolveError: two grants contradict each other.
     """
@@ -57,6 +62,24 @@ def build(
         environment=variables(tuple(entry for grant in resolved.grants for entry in grant.environment)),
         stamps=stamps,
         program=program,
+        broker=b"" if resolved.broker is None else _rules(resolved.broker, broker_program),
+    )
+
+
+def _rules(rules: Rules, program: bytes) -> bytes:
+    """The broker's rules with its filter, as they travel."""
+    from sandboxer.broker.rules import Rules, encode
+
+    return encode(
+        Rules(
+            app=rules.app,
+            log=rules.log,
+            paths=rules.paths,
+            hidden=rules.hidden,
+            services=rules.services,
+            outward=rules.outward,
+            program=program,
+        )
     )
 
 

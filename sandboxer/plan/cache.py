@@ -50,6 +50,17 @@ def filter_directory(cache_home: str, uid: int) -> str:
     return _private(cache_home, ("sandboxer", "filters"), uid)
 
 
+def make_state_directory(state_home: str, uid: int) -> None:
+    """
+    Make STATE/sandboxer, where brokers keep their logs, with mode 0700.
+
+    At each compile, whether a broker is wanted or not: what is there can be covered where a box would see it, and what
+    appears later can't. Raises LaunchError as `directory` does.
+    """
+    _make(state_home, uid, shared=True)
+    _private(state_home, ("sandboxer",), uid)
+
+
 def file_names(request: tuple[str, ...], working_directory: str | None) -> tuple[str, str]:
     """
     The names of a request's plan: the one that holds everywhere, and the one for a working directory.

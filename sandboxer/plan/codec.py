@@ -1,11 +1,12 @@
 """
 Plan → bytes, in the layout that the launcher reads.
 
-What comes in: a finished Plan. What goes out: its image, format 1, or PlanError when a table or a path passes a limit.
+What comes in: a finished Plan. What goes out: its image, format 2, or PlanError when a table or a path passes a limit.
 It never decides anything, and it never decodes: the only decoder is the C one.
 
-Format 1, little-endian. A header of 192 bytes, then the sections ops, environment, stamps, command, request, program,
+Format 2, little-endian. A header of 192 bytes, then the sections ops, environment, stamps, command, request, program,
 strings, data, each at the next multiple of 8; what lies between is zero. The image ends with the data.
+The broker's rules lie in the data, and the header says where.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import struct
 
 from sandboxer.errors import PlanError
 from sandboxer.plan import ops
-from sandboxer.plan.ops import EnvKind, OpKind, Plan
+from sandboxer.plan.ops import EnvKind, OpFlag, OpKind, Plan, PlanFlag
 from sandboxer.words import Origin
 
 HEADER_SIZE = 192
@@ -23,8 +24,10 @@ ALIGNMENT = 8
 INSTRUCTION_SIZE = 8
 NAME_MAX = 255
 DESCRIPTOR_MAX = 1023
+LISTENER_NAME_MAX = 32
+LISTENER_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
-_HEADER = struct.Struct("<8s5I16I12I4I4I")
+_HEADER = struct.Struct("<8s5I16I16I4I2I")
 _OP = struct.Struct("<HH7I")
 _ENV = struct.Struct("<4I")
 _STAMP = struct.Struct("<4I6Q")
@@ -110,6 +113,7 @@ def encode(plan: Plan) -> bytes:
     command = b"".join(struct.pack("<I", text(word)) for word in plan.command)
     request = b"".join(struct.pack("<I", text(word)) for word in plan.request)
     tail = (text(plan.app), text(plan.hostname), text(plan.notice), text(plan.home))
+    broker = (place(plan.broker), len(plan.broker))
 
     image = bytearray(HEADER_SIZE)
     table: list[int] = []
@@ -134,7 +138,7 @@ def encode(plan: Plan) -> bytes:
         )
     fds = plan.keep_fds + (0,) * (ops.KEEP_FDS_MAX - len(plan.keep_fds))
     head = (len(image), int(plan.flags), plan.uid, plan.gid, len(plan.keep_fds))
-    _HEADER.pack_into(image, 0, ops.MAGIC, *head, *fds, *table, *tail)
+    _HEADER.pack_into(image, 0, ops.MAGIC, *head, *fds, *table, *tail, *broker)
     return bytes(image)
 
 
@@ -161,8 +165,9 @@ def check(plan: Plan) -> None:
             _check_path(op.source, op.origin)
         if len(os.fsencode(op.source)) >= ops.PATH_SIZE_MAX:
             raise PlanError("a path is too long", subject=op.source, origin=op.origin)
-        if not 0 <= op.mode <= 0o1777:
+        if op.kind is not OpKind.CONNECT and not 0 <= op.mode <= 0o1777:
             raise PlanError("a mode makes no sense", subject=f"{op.box_path}: {op.mode:o}", origin=op.origin)
+    _check_sockets(plan)
     for entry in plan.environment:
         if not entry.name or "=" in entry.name or (entry.value and entry.kind is not EnvKind.SET):
             raise PlanError("an environment variable can't be named so", subject=repr(entry.name))
@@ -188,6 +193,43 @@ def check(plan: Plan) -> None:
     for what, name, limit in (("application", plan.app, 128), ("host name", plan.hostname, 64)):
         if not 0 < len(os.fsencode(name)) <= limit:
             raise PlanError(f"the {what}'s name is empty or too long", subject=repr(name))
+
+
+def _check_sockets(plan: Plan) -> None:
+    """What the broker listens on, and what is connected before the application starts."""
+    listeners = [op for op in plan.ops if op.kind is OpKind.LISTEN]
+    connections = [op for op in plan.ops if op.kind is OpKind.CONNECT]
+    for op in listeners:
+        if not 0 < len(op.source) <= LISTENER_NAME_MAX or not LISTENER_LETTERS.issuperset(op.source):
+            raise PlanError("a socket of the broker's has no proper name", subject=repr(op.source), origin=op.origin)
+        if op.mode > 0o777 or op.flags & ~OpFlag.STREAM:
+            raise PlanError("a socket of the broker's makes no sense", subject=op.box_path, origin=op.origin)
+    for number, op in enumerate(connections, start=ops.CONNECT_FIRST):
+        _check_path(op.source, op.origin)
+        if op.mode != number or op.box_path != f"/dev/fd/{number}" or op.flags:
+            raise PlanError(
+                "a connected descriptor has the wrong number", subject=op.box_path, origin=op.origin
+            )
+    for what, count, limit in (
+        ("sockets to listen on", len(listeners), ops.LISTEN_MAX),
+        ("sockets to connect to", len(connections), ops.CONNECT_MAX),
+    ):
+        if count > limit:
+            raise PlanError(f"too many {what} for one plan", subject=f"{count}, where {limit} is the limit")
+    if bool(plan.broker) != bool(listeners):
+        raise PlanError("a broker needs a socket, and its socket a broker")
+    with_descriptor = bool(plan.flags & PlanFlag.BROKER_DESCRIPTOR)
+    if with_descriptor and not plan.broker:
+        raise PlanError("a descriptor of the broker's needs a broker")
+    taken = {*range(ops.CONNECT_FIRST, ops.CONNECT_FIRST + len(connections))}
+    if with_descriptor:
+        taken.add(ops.BROKER_DESCRIPTOR)
+    if clash := taken.intersection(plan.keep_fds):
+        raise PlanError(
+            "a descriptor can't be kept: the policy puts another in its place",
+            subject=f"--keep-fd {min(clash)}",
+            hint="hand it over under another number",
+        )
 
 
 def _check_path(path: str, origin: Origin) -> None:

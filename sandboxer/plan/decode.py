@@ -56,6 +56,7 @@ def decode(image: bytes) -> Plan:
         ),
         stamps=tuple(_stamp(stamp, text) for stamp in plan.stamps[0 : header.stamps.count]),
         program=bytes(ffi.buffer(plan.program, header.program.count * INSTRUCTION_SIZE)),
+        broker=bytes(ffi.buffer(plan.data + header.broker.offset, header.broker.count)),
     )
 
 

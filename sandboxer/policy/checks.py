@@ -26,7 +26,56 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _NAME = frozenset(_LETTERS + "0123456789._+-")
 _VARIABLE = frozenset(_LETTERS + "0123456789_")
 _SYSCALL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
-_PATHS = frozenset({"files.read", "files.write", "files.hide", "files.system"})
+_SCHEME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789+.-")
+_TYPE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789!#$&^_+.-")
+_BASE64 = frozenset(_LETTERS + "0123456789+/")
+BROKERED = (
+    "read",
+    "write",
+    "append",
+    "create",
+    "stat",
+    "access",
+    "readlink",
+    "list",
+    "mkdir",
+    "rename",
+    "unlink",
+    "watch",
+)
+"""Keys of `[broker]` that hold paths."""
+_PATHS = frozenset(
+    {"files.read", "files.write", "files.hide", "files.system", *(f"broker.{key}" for key in BROKERED)}
+)
+FINGERPRINT = "SHA256:"
+FINGERPRINT_LETTERS = 43
+"""Base64 of 32 bytes, without padding. Source: ssh-keygen(1)."""
+FAMILIES = ("application", "audio", "font", "image", "model", "text", "video")
+"""What a type of files may begin with. Source: IANA's registry, less what are no files."""
+NEVER_LINKS = {
+    "file": "a link to a file would open whatever it names: permit types of files with broker.presents",
+    "javascript": "it is a program, not a link",
+    "data": "it is a document made by the application, not a link",
+    "vbscript": "it is a program, not a link",
+    "about": "it steers the program that opens it",
+    "admin": "it opens files as root",
+}
+"""Schemes that no policy may permit."""
+NEVER_TYPES = frozenset(
+    {
+        "application/x-desktop",
+        "application/x-executable",
+        "application/x-pie-executable",
+        "application/x-sharedlib",
+        "application/x-shellscript",
+        "application/vnd.appimage",
+        "application/java-archive",
+        "application/x-ms-dos-executable",
+        "application/x-msdownload",
+        "application/vnd.microsoft.portable-executable",
+    }
+)
+"""Types that no policy may name. Source: shared-mime-info."""
 
 
 class Complaint(Record):
@@ -55,7 +104,12 @@ def check(key: str, text: str) -> Complaint | None:
         return _check_listed(text, _check_kept_variable)
     if key in ("syscalls.deny", "syscalls.allow"):
         return _check_listed(text, _check_syscall)
-    return None
+    rules = {
+        "broker.links": _check_scheme,
+        "broker.presents": _check_type,
+        "broker.ssh-agent-keys": _check_key,
+    }
+    return _check_listed(text, rules[key]) if key in rules else None
 
 
 def check_name(name: str) -> Complaint | None:
@@ -119,7 +173,9 @@ def _check_root(key: str, path: str) -> Complaint | None:
         if path.strip("/") == "~":
             return Complaint(
                 wrong="the home as a whole isn't granted by a path",
-                hint='write files.home = "host", or name what is needed',
+                hint="name the directories that are needed"
+                if key.startswith("broker.")
+                else 'write files.home = "host", or name what is needed',
             )
         return None
     if first.startswith("~"):
@@ -144,7 +200,9 @@ def _check_absolute(key: str, path: str) -> Complaint | None:
     if not top:
         return Complaint(wrong="the root is always the box's own", hint="name what is needed in it")
     if top in ("proc", "sys", "dev") and key != "files.hide":
-        hint = "see devices.gpu" if top == "dev" else "leave it out"
+        hint = "see devices.gpu" if top == "dev" and key.startswith("files.") else "leave it out"
+        if key.startswith("broker."):
+            return Complaint(wrong=f"nothing of /{top} is ever handed in", hint=hint)
         return Complaint(wrong=f"/{top} is made anew in each box and takes nothing from outside", hint=hint)
     return None
 
@@ -223,3 +281,65 @@ def _check_syscall(text: str) -> Complaint | None:
         wrong="a system call's name has only small letters, digits and _",
         hint='write "openat", or "@mount" for a group',
     )
+
+
+def _check_scheme(text: str) -> Complaint | None:
+    bare = text.lower().partition(":")[0]
+    if not _SCHEME.issuperset(text):
+        right = bare and _SCHEME.issuperset(bare) and bare[0].isalpha()
+        return Complaint(
+            wrong="a link's scheme is what stands before the colon, in small letters",
+            hint=f'write "{bare}"' if right else 'write, for example, "https"',
+        )
+    if not text[0].isalpha():
+        return Complaint(wrong="a scheme begins with a letter", hint='write, for example, "https"')
+    if text in NEVER_LINKS:
+        return Complaint(wrong=NEVER_LINKS[text], hint="take it out")
+    return None
+
+
+def _check_type(text: str) -> Complaint | None:
+    family, slash, name = text.partition("/")
+    if not slash or not name or not _TYPE.issuperset(family):
+        return Complaint(
+            wrong="it is no type of files", hint='write, for example, "application/pdf" or "image/*"'
+        )
+    if family not in FAMILIES:
+        return Complaint(
+            wrong=f"no type of files begins with {family}/", hint=f"types begin with {', '.join(FAMILIES)}"
+        )
+    if name == "*" and family == "application":
+        return Complaint(
+            wrong="programs and scripts are of types that begin with application/",
+            hint='name each type, such as "application/pdf"',
+        )
+    if text in NEVER_TYPES:
+        return Complaint(wrong="it starts programs, so that opening it would be running it", hint="take it out")
+    if name != "*" and not _TYPE.issuperset(name):
+        return Complaint(
+            wrong="a type has small letters, and * stands for all of a family",
+            hint='write, for example, "application/pdf" or "image/*"',
+        )
+    return None
+
+
+def _check_key(text: str) -> Complaint | None:
+    """A fingerprint as ssh-add prints it, or a key's comment."""
+    if text.upper().startswith("MD5:") or (text.count(":") == 15 and len(text) == 47):
+        return Complaint(
+            wrong="it is a fingerprint of the old kind, which can be forged",
+            hint="write what ssh-add -l prints, SHA256:…",
+        )
+    if text.startswith(("/", "~/")):
+        return Complaint(
+            wrong="it is a file, and an agent knows keys by fingerprint and comment",
+            hint="write what ssh-add -l prints, SHA256:…",
+        )
+    if text.startswith(FINGERPRINT):
+        rest = text.removeprefix(FINGERPRINT)
+        if len(rest) != FINGERPRINT_LETTERS or not _BASE64.issuperset(rest):
+            return Complaint(
+                wrong=f"{FINGERPRINT} is followed by {FINGERPRINT_LETTERS} letters and digits",
+                hint="copy it from ssh-add -l",
+            )
+    return None

@@ -51,6 +51,15 @@ class Files(Record, rename="kebab"):
             description="What may be done with files that the user names on the command line, hidden ones too."
         ),
     ] = "read"
+    siblings: Annotated[
+        bool,
+        Meta(
+            description=(
+                "With a file that the user names comes the directory that it lies in: its subtitles, its style sheets, "
+                "and whatever else is there. Not where that is the home or the system's, and not together with `hide`."
+            )
+        ),
+    ] = False
     working_directory: Annotated[
         Literal["none", "read", "write"],
         Meta(description="What may be done with the directory that the application is started in."),
@@ -69,7 +78,16 @@ class Files(Record, rename="kebab"):
 class Display(Record, rename="kebab"):
     """Whether the application can show windows, and through what."""
 
-    wayland: Annotated[Wanted, Meta(description="The Wayland compositor's socket.")] = False
+    wayland: Annotated[
+        bool | Literal["if-present", "one-connection"],
+        Meta(
+            description=(
+                "The Wayland compositor's socket. `one-connection`: no socket, but one connection that is made before "
+                "the box (`WAYLAND_SOCKET`). Only the first program that uses it gets windows: one that consists of "
+                "several processes, as browsers do, or that connects anew needs the socket."
+            )
+        ),
+    ] = False
     x11: Annotated[
         bool | Literal["fallback"],
         Meta(
@@ -91,6 +109,20 @@ class Sound(Record, rename="kebab"):
             description=(
                 "Listen to the microphone. A sound server's socket gives both, so `playback` without `record` "
                 "is refused until they can be told apart."
+            )
+        ),
+    ] = False
+
+
+class Bus(Record, rename="kebab"):
+    """Which message bus (D-Bus) the application finds. The session's is never there."""
+
+    private: Annotated[
+        Wanted,
+        Meta(
+            description=(
+                "A bus of the box's own, on which its programs meet one another and nobody else: Firefox, started "
+                "again, finds the running one there. Not for commands that `sandbox run` names."
             )
         ),
     ] = False
@@ -143,6 +175,94 @@ class Terminal(Record, rename="kebab"):
             )
         ),
     ] = "full"
+
+
+class Broker(Record, rename="kebab"):
+    """
+    What the application may ask for while it runs, one thing at a time, of the broker: a small process outside that
+    opens files by these rules and hands them in. The lists hold paths as in `[files]`; a directory stands for all
+    beneath it. What is listed isn't visible in the box: only programs that ask get it (`sandbox-broker`,
+    `sandboxer.client`).
+    """
+
+    read: Annotated[
+        tuple[str, ...], Meta(description="Files that may be opened for reading, and looked at.")
+    ] = ()
+    write: Annotated[
+        tuple[str, ...],
+        Meta(description="Files that are there and may be opened for writing, emptied too, and looked at."),
+    ] = ()
+    append: Annotated[
+        tuple[str, ...],
+        Meta(description="Files that may be added to at their end, and looked at."),
+    ] = ()
+    create: Annotated[
+        tuple[str, ...],
+        Meta(description="Directories in which new files may be made, where `write` or `append` opens them."),
+    ] = ()
+    stat: Annotated[tuple[str, ...], Meta(description="What may be looked at: size, times, owner.")] = ()
+    access: Annotated[
+        tuple[str, ...], Meta(description="Of what may be asked whether it could be opened.")
+    ] = ()
+    readlink: Annotated[tuple[str, ...], Meta(description="Symbolic links that may be read.")] = ()
+    list: Annotated[
+        tuple[str, ...], Meta(description="Directories whose names may be listed, those beneath them too.")
+    ] = ()
+    mkdir: Annotated[tuple[str, ...], Meta(description="Directories in which directories may be made.")] = ()
+    rename: Annotated[
+        tuple[str, ...],
+        Meta(description="Directories in which files and directories may be moved and renamed, never out of them."),
+    ] = ()
+    unlink: Annotated[
+        tuple[str, ...],
+        Meta(description="Directories in which files, links and empty directories may be removed."),
+    ] = ()
+    watch: Annotated[tuple[str, ...], Meta(description="What may be watched for changes (inotify).")] = ()
+    connect: Annotated[
+        tuple[Literal["wayland", "x11", "pulseaudio", "pipewire", "ssh-agent"], ...],
+        Meta(
+            description=(
+                "Services that it may be connected to, without their socket being in the box. `ssh-agent` is a socket "
+                "of the broker's own (`SSH_AUTH_SOCK`) that lets through the keys of `ssh-agent-keys` alone."
+            )
+        ),
+    ] = ()
+    ssh_agent_keys: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=(
+                "Keys of the SSH agent that may be used: fingerprints (`SHA256:…`, as `ssh-add -l` prints them) or "
+                "comments, in full."
+            )
+        ),
+    ] = ()
+    descriptor: Annotated[
+        bool,
+        Meta(
+            description=(
+                "A connected descriptor besides the socket, its number in `SANDBOXER_BROKER_FD`: for programs that "
+                "give up opening paths before they ask."
+            )
+        ),
+    ] = False
+    links: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=(
+                "Schemes of links (`https`, `mailto`) that are opened outside, with the user's own program, when it "
+                "runs `xdg-open`. Whoever receives the link learns what is written in it, network or not."
+            )
+        ),
+    ] = ()
+    presents: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=(
+                "Types of files (`application/pdf`, `image/*`) that are opened outside, with the user's own program, "
+                "when it runs `xdg-open` on a file of its box."
+            )
+        ),
+    ] = ()
 
 
 class Environment(Record, rename="kebab"):
@@ -211,13 +331,24 @@ class Policy(Record, rename="kebab"):
             )
         ),
     ] = False
+    second_instance: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Started again, the program hands its words to the one that runs, and ends: that is how `sandbox open` "
+                "has a running one open a file. Otherwise `sandbox open` prints where the file is in the box."
+            )
+        ),
+    ] = False
     files: Files = Files()
     display: Display = Display()
     sound: Sound = Sound()
+    bus: Bus = Bus()
     devices: Devices = Devices()
     look: Look = Look()
     network: Network = Network()
     terminal: Terminal = Terminal()
+    broker: Broker = Broker()
     environment: Environment = Environment()
     syscalls: Syscalls = Syscalls()
     advanced: Advanced = Advanced()

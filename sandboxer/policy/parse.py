@@ -186,16 +186,17 @@ def _complaints(data: dict[str, Any], lines: Lines, file: str) -> list[PolicyErr
 
 def _without_removals(data: dict[str, Any]) -> dict[str, Any]:
     """The same, less the "!" of items that must be one of a few words: "!i386" is as right as "i386"."""
-    syscalls = data.get("syscalls")
-    foreign = syscalls.get("foreign") if isinstance(syscalls, dict) else None
-    if not isinstance(foreign, list):
-        return data
-    words = [
-        item[1:] if isinstance(item, str) and item.startswith("!") else item
-        for item in foreign
-        if item != "!*"
-    ]
-    return {**data, "syscalls": {**syscalls, "foreign": words}}  # type: ignore[dict-item]  # it is a dict here
+    for table, key in CHOSEN:
+        section = data.get(table)
+        chosen = section.get(key) if isinstance(section, dict) else None
+        if isinstance(chosen, list):
+            words = [
+                item[1:] if isinstance(item, str) and item.startswith("!") else item
+                for item in chosen
+                if item != "!*"
+            ]
+            data = {**data, table: {**section, key: words}}  # type: ignore[dict-item]  # it is a dict here
+    return data
 
 
 def _settings(data: dict[str, Any], lines: Lines) -> Iterator[Setting]:
@@ -249,6 +250,8 @@ def _error(complaint: Complaint, text: str, origin: Origin) -> PolicyError:
     )
 
 
+CHOSEN = (("syscalls", "foreign"), ("broker", "connect"))
+"""Lists whose items are of a few words."""
 SECTIONS = frozenset(
     name
     for name, default in zip(Policy.__struct_encode_fields__, Policy.__struct_defaults__, strict=True)

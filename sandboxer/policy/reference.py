@@ -116,6 +116,34 @@ A directory comes with all that is in it, save what is hidden.
 The home as a whole is the business of `files.home`.
 `/proc`, `/sys` and `/dev` are made anew in each box, so nothing of them can be granted by path.
 In `files.system` paths begin with `/`.
+
+## Asking while it runs: `[broker]`
+
+What `[files]` grants is in the box from the start.
+What `[broker]` lists isn't: the program asks for it, one file at a time, and a small process outside, the broker, opens
+it by these rules, hands it in, and logs who asked for what and which line permitted it
+(`~/.local/state/sandboxer/broker/NAME.log`).
+
+```toml
+[broker]
+read = ["Documents"]                   # files in it may be opened for reading
+list = ["Documents"]                   # and its names listed
+append = ["?~/.local/share/diary.txt"] # this one file may be added to
+links = ["https", "mailto"]            # xdg-open in the box opens these outside
+```
+
+That needs a program that asks: shell scripts use `sandbox-broker`, Python programs `sandboxer.client`, and any other the
+protocol in `sandboxer/broker/PROTOCOL.md`.
+Programs that know nothing of it use the rest: `links`, `presents` and the SSH agent work for all that run `xdg-open` or
+look for `SSH_AUTH_SOCK`.
+
+- Paths are written as in `[files]`, without the home as a whole. `create`, `list`, `mkdir`, `rename` and `unlink` take
+  directories; the others files, too.
+- `files.hide` holds here as well, and what can't be granted under `files.write` can't be changed through the broker.
+- A broker runs only once something is asked for, and only for boxes whose policy grants something through it.
+- Rules on paths need Linux 6.2 with Landlock, in which the broker confines itself; without it the box isn't made.
+- A link carries what is written in it to whoever serves it. For a program without network that is a way out, so `gui`
+  doesn't permit links, the set `links` does, and `explain` tells it as a hole where there is no network.
 """
 
 _KEYS = """
