@@ -2,7 +2,7 @@
 A request → its plan: parse, resolve, build, encode.
 
 What comes in: a request and the Host. What goes out: the plan and its image. It makes the application's private home,
-without which there would be nothing to bind, and nothing else.
+without which there would be nothing to bind, and the directory of our state, which could not be covered otherwise.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from sandboxer.cli.homes import make_home
 from sandboxer.cli.request import Request
 from sandboxer.grants import syscalls
 from sandboxer.grants.files import private_home
+from sandboxer.grants.paths import state_home
 from sandboxer.host.view import Host
-from sandboxer.plan import filter_cache
+from sandboxer.plan import cache, filter_cache
 from sandboxer.plan.build import build
 from sandboxer.plan.codec import encode
 from sandboxer.plan.ops import Plan
@@ -42,6 +43,7 @@ def compile_plan(
     clock = _Clock(trace)
     effective = load(request, host)
     clock.tell("parse", f"{effective.name}: extends {', '.join(effective.policy.extends) or 'nothing'}")
+    cache.make_state_directory(state_home(host), host.user.uid)
     if effective.policy.files.home == "private":
         make_home(private_home(effective, host), host.user.uid)
     resolved = resolve(effective, host, command_given=request.command_given)
@@ -49,12 +51,24 @@ def compile_plan(
     foreign: tuple[str, ...] = effective.policy.syscalls.foreign
     program = filter_cache.program(syscalls.rules(effective, host), foreign, filters)
     plan = build(
-        resolved, program, request.words, host.stamps(), keep_fds=request.keep_fds, flags=request.flags
+        resolved,
+        program,
+        request.words,
+        host.stamps(),
+        keep_fds=request.keep_fds,
+        flags=request.flags,
+        broker_program=b"" if resolved.broker is None else _broker_program(filters),
     )
     clock.tell("build", "\n".join(f"{op.kind.name} {op.box_path}  ({op.origin})" for op in plan.ops))
     image = encode(plan)
     clock.tell("encode", f"{len(image)} bytes, {len(plan.ops)} operations, {len(plan.stamps)} stamps")
     return plan, image
+
+
+def _broker_program(filters: str) -> bytes:
+    from sandboxer.plan import broker_filter  # few boxes have a broker
+
+    return broker_filter.program(filters)
 
 
 def load(request: Request, host: Host) -> Effective:

@@ -22,7 +22,7 @@ from sandboxer.grants import syscalls
 from sandboxer.host import session
 from sandboxer.host.facts import Facts
 from sandboxer.host.view import Host
-from sandboxer.plan import seccomp
+from sandboxer.plan import broker_filter, seccomp
 from sandboxer.plan.build import build
 from sandboxer.plan.codec import encode
 from sandboxer.plan.ops import Plan
@@ -80,7 +80,16 @@ def planned(request: Request, host: Host) -> Pages:
     effective, with_program = named(request, host)
     resolved = resolve(effective, host, command_given=not with_program)
     program = seccomp.assemble(syscalls.rules(effective, host), effective.policy.syscalls.foreign)
-    image = encode(build(resolved, program, request.words, host.stamps(), flags=request.flags))
+    image = encode(
+        build(
+            resolved,
+            program,
+            request.words,
+            host.stamps(),
+            flags=request.flags,
+            broker_program=b"" if resolved.broker is None else broker_filter.assemble(),
+        )
+    )
     plan = _decoded(image)
     return plan_page.page(plan, len(image)), plan_page.facts(plan, len(image))
 

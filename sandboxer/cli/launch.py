@@ -43,6 +43,12 @@ def launch(request: Request) -> NoReturn:
             "refuses to run as root",
             hint="start it as the ordinary user who is to own the application's files",
         )
+    if request.files:
+        from sandboxer.cli.descriptors import with_open_files
+
+        request = with_open_files(request)
+        if not request.debug:  # There may be a plan: the launcher looks, and comes back if there is none.
+            _become_launcher(request.rest)
     here = session.current()
     require_place_for_plans(here.environment)
     # Made before the host is asked anything: a plan that remembers them absent would be stale at once.
@@ -60,11 +66,15 @@ def launch(request: Request) -> NoReturn:
     stored = cache.store(plan, image, plans, _directory(here))
     if trace is not None:
         trace("launch", (time.perf_counter() - started) * 1000, stored)
+    _become_launcher((AGAIN, *request.rest))
+
+
+def _become_launcher(words: tuple[str, ...]) -> NoReturn:
     program = native_program()
     sys.stdout.flush()
     sys.stderr.flush()
     try:
-        os.execv(program, [program, AGAIN, *request.rest])  # noqa: S606
+        os.execv(program, [program, *words])  # noqa: S606
     except OSError as error:
         raise LaunchError(
             "cannot start the launcher",

@@ -9,18 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from sandboxer.cli.secrets import Secret, exposed
+from sandboxer.cli.secrets import Secret, exposed, shown_by
 from sandboxer.cli.survey import Survey
 from sandboxer.errors import SandboxerError
 from sandboxer.grants.grant import Grant, Weight, Withheld
 from sandboxer.grants.paths import within
 from sandboxer.host.view import Host
 from sandboxer.plan.ops import Op, OpFlag, OpKind
+from sandboxer.policy.checks import BROKERED
 from sandboxer.policy.layer import Layer
 from sandboxer.words import Origin, Record
 
 ERROR, WARNING = "error", "warning"
-PATH_KEYS = ("files.read", "files.write", "files.system", "files.hide")
+PATH_KEYS = (
+    "files.read",
+    "files.write",
+    "files.system",
+    "files.hide",
+    *(f"broker.{key}" for key in BROKERED),
+)
 
 
 class Finding(Record):
@@ -90,6 +97,7 @@ def lint(made: Survey, layers: Collection[Layer], host: Host) -> Iterator[Findin
         yield from _sensitive(secrets)
         yield from _within_another(grant, grants)
     yield from _told_away(grants, files)
+    yield from _idle(made, grants, files)
 
 
 def _known_before(layer: Layer, made: Survey) -> Iterator[Finding]:
@@ -143,15 +151,17 @@ def _sensitive(secrets: Collection[Secret]) -> Iterator[Finding]:
 
 
 def _within_another(grant: Grant, grants: Sequence[Grant]) -> Iterator[Finding]:
-    """Paths of `files` that lie in what another line grants, at least as far; of two equal ones the later is told."""
-    if grant.origin.key not in ("files.read", "files.write") or not grant.ops:
+    """
+    Paths of `files` and `broker` that lie in what another line grants, at least as far; of two equal ones the later is
+    told. What is mounted need not be asked for; what may be asked for isn't mounted.
+    """
+    if grant.origin.key not in PATH_KEYS[:2] and not grant.origin.key.startswith("broker."):
         return
     for other in grants:
-        if (
-            other.origin == grant.origin
-            or not other.origin.key.startswith("files.")
-            or not _covers(other, grant)
-        ):
+        comparable = other.origin.key.startswith("files.") or (
+            other.origin.key == grant.origin.key and other.brokered
+        )
+        if other.origin == grant.origin or not comparable or not _covers(other, grant):
             continue
         if _covers(grant, other) and grants.index(other) > grants.index(grant):
             continue
@@ -166,7 +176,8 @@ def _within_another(grant: Grant, grants: Sequence[Grant]) -> Iterator[Finding]:
 
 def _covers(wide: Grant, narrow: Grant) -> bool:
     """Whether all that `narrow` shows is shown by `wide`, writable where it is writable."""
-    return bool(narrow.ops) and all(any(_shows(op, inner) for op in wide.ops) for inner in narrow.ops)
+    given, asked = shown_by(wide), shown_by(narrow)
+    return bool(asked) and all(any(_shows(op, inner) for op in given) for inner in asked)
 
 
 def _shows(wide: Op, op: Op) -> bool:
@@ -191,3 +202,42 @@ def _told_away(grants: Collection[Grant], files: Collection[str]) -> Iterator[Fi
                     f"{watch.origin} and {send.origin}",
                     "use Wayland, or do without one of them",
                 )
+
+
+def _idle(made: Survey, grants: Sequence[Grant], files: Collection[str]) -> Iterator[Finding]:
+    """Lines that do nothing without another one."""
+    policy, origin = made.effective.policy, made.effective.origin
+    has_broker = any(grant.brokered for grant in grants)
+    for is_idle, line, what, hint in (
+        (
+            policy.files.siblings and policy.files.documents == "none",
+            origin("files.siblings"),
+            "nothing is handed in, so there is nothing beside it",
+            'set files.documents = "read", or take it out',
+        ),
+        (
+            bool(policy.broker.ssh_agent_keys) and "ssh-agent" not in policy.broker.connect,
+            origin("broker.ssh-agent-keys"),
+            "no SSH agent is given, so its keys are named for nothing",
+            'add "ssh-agent" to broker.connect, or take them out',
+        ),
+        (
+            policy.broker.descriptor and not has_broker,
+            origin("broker.descriptor"),
+            "there is nothing to ask for, and so no broker",
+            "grant something under [broker], or take it out",
+        ),
+    ):
+        if is_idle and line.file in files:
+            yield at(line, what, "", hint)
+    opens = [
+        op for grant in grants if grant.origin.key in ("broker.write", "broker.append") for op in shown_by(grant)
+    ]
+    for grant in grants:
+        if grant.origin.key != "broker.create" or grant.origin.file not in files:
+            continue
+        for op in shown_by(grant):
+            if not any(within(op.source, other.source) or within(other.source, op.source) for other in opens):
+                hint = "name it under broker.write or broker.append, too"
+                yield at(grant.origin, "a file that is made must be opened to be written", op.box_path, hint)
+                break

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 INTERRUPTED = 130
-VERBS = ("explain", "check", "list")
+VERBS = ("explain", "check", "list", "open", "grant", "revoke", "grants")
 
 
 def main() -> int:

@@ -1,8 +1,9 @@
 """
 A plan, told entry by entry.
 
-What comes in: a plan as the launcher's decoder read it. What goes out: a page for people, plain values for JSON. It
-never prints what a file of the box holds, only how large it is: the X server's cookie is among them.
+What comes in: a plan as the launcher's decoder read it, the broker's rules in it as the broker reads them. What goes
+out: a page for people, plain values for JSON. It never prints what a file of the box holds, only how large it is: the X
+server's cookie is among them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import IntFlag
 
+from sandboxer.broker.rules import KEYS, Rule, Rules, Service, decode
 from sandboxer.cli.output import EMPTY, Block, Part, Table, heading, line, quiet
 from sandboxer.plan.bpf import INSTRUCTION
 from sandboxer.plan.ops import EnvEntry, EnvKind, Op, OpFlag, OpKind, Plan, Stamp, StampKind
@@ -43,6 +45,8 @@ def page(plan: Plan, size_bytes: int) -> list[Block]:
     ]
     if plan.ops:
         blocks.append(Table(rows=tuple(_op(op) for op in plan.ops), indent=2))
+    if plan.broker:
+        blocks += _broker(decode(plan.broker))
     blocks += [EMPTY, heading(f"Environment ({len(plan.environment)})")]
     if plan.environment:
         rows = tuple(_row(entry.name, ENVIRONMENT[entry.kind], _value(entry)) for entry in plan.environment)
@@ -85,9 +89,76 @@ def facts(plan: Plan, size_bytes: int) -> dict[str, object]:
             {"kind": entry.kind.name.lower(), "name": entry.name, "value": entry.value}
             for entry in plan.environment
         ],
+        "broker": _broker_facts(decode(plan.broker)) if plan.broker else None,
         "stamps": [
             {"kind": stamp.kind.name.lower(), "name": stamp.name, "value": stamp.value}
             for stamp in plan.stamps
+        ],
+    }
+
+
+def _broker(rules: Rules) -> list[Block]:
+    """What the broker goes by."""
+    rows = [
+        (*_row(", ".join(right_names(rule.rights)), rule.path, _beneath(rule)), quiet(f"[{rule.origin}]"))
+        for rule in rules.paths
+    ]
+    rows += [
+        (*_row("connect", service.name, _service(service)), quiet(f"[{service.origin}]"))
+        for service in rules.services
+    ]
+    rows += [(*_row("present", item.kind, item.value), quiet(f"[{item.origin}]")) for item in rules.outward]
+    count, length = len(rows), len(rules.program) // INSTRUCTION.size
+    rows += [(*_row("never", path, ""), quiet("")) for path in rules.hidden]
+    return [
+        EMPTY,
+        heading(f"Broker ({count} rules), confined by a filter of {length} instructions"),
+        line(f"logs to {rules.log}", indent=2),
+        Table(rows=tuple(rows), indent=2),
+    ]
+
+
+def right_names(rights: int) -> list[str]:
+    """What a rule permits, by the keys of `[broker]`, those that come with another left out."""
+    names = [name for name, meant in KEYS.items() if rights & meant == meant]
+    implied = [
+        name for name in names for other in names if other != name and KEYS[name] & ~KEYS[other] == 0
+    ]
+    return [name for name in names if name not in implied]
+
+
+def _beneath(rule: Rule) -> str:
+    host = f"{rule.root.rstrip('/')}/{rule.name}" if rule.name else rule.root
+    where = "the same" if host == rule.path else host
+    return f"{where}, {'that file' if rule.name else 'all beneath'}{'' if rule.follow else ', no links'}"
+
+
+def _service(service: Service) -> str:
+    return f"{service.path} ({', '.join(service.keys)})" if service.keys else service.path
+
+
+def _broker_facts(rules: Rules) -> dict[str, object]:
+    return {
+        "log": rules.log,
+        "hidden": list(rules.hidden),
+        "filter-instructions": len(rules.program) // INSTRUCTION.size,
+        "paths": [
+            {
+                "path": rule.path,
+                "root": rule.root,
+                "name": rule.name,
+                "rights": right_names(rule.rights),
+                "follows-links": rule.follow,
+                "origin": rule.origin,
+            }
+            for rule in rules.paths
+        ],
+        "services": [
+            {"name": item.name, "path": item.path, "keys": list(item.keys), "origin": item.origin}
+            for item in rules.services
+        ],
+        "outward": [
+            {"kind": item.kind, "value": item.value, "origin": item.origin} for item in rules.outward
         ],
     }
 
@@ -130,6 +201,11 @@ def _what(op: Op) -> str:
             return f"{len(op.data)} bytes, mode {op.mode:04o}"
         case OpKind.DIR | OpKind.OWN:
             return f"mode {op.mode:04o}"
+        case OpKind.LISTEN:
+            kind = "stream" if op.flags & OpFlag.STREAM else "messages"
+            return f"the broker listens, as {op.source} ({kind}, mode {op.mode:04o})"
+        case OpKind.CONNECT:
+            return f"connected to {op.source}"
     return ""
 
 

@@ -9,11 +9,20 @@ from __future__ import annotations
 
 from sandboxer.errors import UsageError
 from sandboxer.plan.ops import PlanFlag
+from sandboxer.policy.checks import check_variable
 from sandboxer.words import Record
 
 RUN_HINT = "sandbox run [--policy NAME|FILE] [--set KEY=VALUE ...] -- COMMAND [ARG ...]"
-TAKES_VALUE = ("--policy", "--set", "--keep-fd")
+TAKES_VALUE = ("--policy", "--set", "--keep-fd", "--fd")
 DEFAULT_POLICY = "strict"
+
+
+class HandedFile(Record):
+    """A file that is opened outside and handed over by number: `name` is the variable that tells the number."""
+
+    name: str
+    path: str
+    write: bool
 
 
 class Request(Record):
@@ -21,7 +30,8 @@ class Request(Record):
     What is to be started, and how.
 
     `words` are those that choose the plan, as the launcher puts them: ("app", NAME) or ("run", OPTION...). `rest` are
-    those that the launcher is started with again: all of the command line but --debug.
+    those that the launcher is started with again: all of the command line but --debug and --fd. `files` are those of
+    --fd, which choose no plan: `descriptors` opens them, and asks anew for what they have become.
     """
 
     words: tuple[str, ...]
@@ -29,6 +39,7 @@ class Request(Record):
     policy: str
     settings: tuple[str, ...] = ()
     keep_fds: tuple[int, ...] = ()
+    files: tuple[HandedFile, ...] = ()
     flags: PlanFlag = PlanFlag(0)
     debug: bool = False
 
@@ -65,23 +76,29 @@ def run_request(words: list[str], *, debug: bool) -> Request:
         raise UsageError("no command is given", subject="nothing follows --", hint=RUN_HINT)
     chosen: list[str] = ["run"]
     policy, settings, keep_fds, flags = "", [], [], PlanFlag(0)
+    files: list[HandedFile] = []
     options = iter(words[1:end])
     for option in options:
         name, equals, value = option.partition("=")
         if option == "--debug":
             debug = True
             continue
-        chosen.append(option)
         if option == "--die-with-parent":
+            chosen.append(option)
             flags |= PlanFlag.DIE_WITH_PARENT
             continue
         if name not in TAKES_VALUE:
             raise UsageError("there is no such option of run", subject=option, hint=RUN_HINT)
+        given = [option]
         if not equals:
             value = next(options, "")
-            chosen.append(value)
+            given.append(value)
         if not value:
             raise UsageError(f"{name} needs a value", hint=RUN_HINT)
+        if name == "--fd":
+            files.append(_handed_file(value, files))
+            continue
+        chosen += given
         if name == "--policy":
             if policy:
                 raise UsageError(
@@ -98,6 +115,7 @@ def run_request(words: list[str], *, debug: bool) -> Request:
         policy=policy or DEFAULT_POLICY,
         settings=tuple(settings),
         keep_fds=tuple(keep_fds),
+        files=tuple(files),
         flags=flags,
         debug=debug,
     )
@@ -111,3 +129,22 @@ def _descriptor(value: str) -> int:
             hint="0, 1 and 2 are always kept",
         )
     return int(value)
+
+
+def _handed_file(value: str, before: list[HandedFile]) -> HandedFile:
+    """NAME=PATH, with :ro or :rw at its end."""
+    name, equals, path = value.partition("=")
+    complaint = check_variable(name) if equals else None
+    if not equals or not path or complaint is not None:
+        wrong = complaint.wrong if complaint is not None else "expected NAME=PATH, or NAME=PATH:rw"
+        raise UsageError(
+            "cannot understand --fd", subject=f"{value}: {wrong}", hint="sandbox run --fd DATA=./data.csv -- ..."
+        )
+    if any(other.name == name for other in before):
+        raise UsageError(
+            "two files can't have one variable", subject=f"--fd {value}", hint="give each a name of its own"
+        )
+    bare, colon, mode = path.rpartition(":")
+    if colon and bare and mode in ("ro", "rw"):
+        return HandedFile(name=name, path=bare, write=mode == "rw")
+    return HandedFile(name=name, path=path, write=False)

@@ -11,11 +11,12 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator, Sequence
 
+from sandboxer.broker.rules import CHANGES, Rule
 from sandboxer.grants.grant import Grant, Weight
 from sandboxer.grants.paths import within
 from sandboxer.host.view import Host
 from sandboxer.plan.ops import Op, OpFlag, OpKind
-from sandboxer.words import BoxPath, Record, changed
+from sandboxer.words import BoxPath, HostPath, Record, changed
 
 SENSITIVE = {
     ".ssh": "keys to other machines",
@@ -63,7 +64,7 @@ WIDE = {
 }
 """Directories that are far more than a program's own, and what is in them. "~" is the home directory."""
 COVERS = (OpKind.BIND, OpKind.OWN, OpKind.HIDE)
-KEYS = ("files.read", "files.write", "files.system")
+KEYS = ("files.read", "files.write", "files.system", *(f"broker.{key}" for key in ("read", "write", "append")))
 
 
 class Secret(Record):
@@ -80,6 +81,22 @@ class Secret(Record):
         return "read and change" if self.op.flags & OpFlag.WRITE else "read"
 
 
+def shown_by(grant: Grant) -> list[Op]:
+    """What a grant binds, and what the broker opens by it, as if that were bound."""
+    asked = [
+        Op(
+            kind=OpKind.BIND,
+            box_path=BoxPath(item.path),
+            source=HostPath(posixpath.join(item.root, item.name).rstrip("/") or "/"),
+            flags=OpFlag.WRITE if item.rights & CHANGES else OpFlag(0),
+            origin=grant.origin,
+        )
+        for item in grant.brokered
+        if isinstance(item, Rule)
+    ]
+    return [*(op for op in grant.ops if op.kind is OpKind.BIND), *asked]
+
+
 def weighed(grants: Sequence[Grant], host: Host) -> list[Grant]:
     """The grants; those of secrets, or of far more than a program's own, are holes, and say why."""
     return [_weighed(grant, grants, host) for grant in grants]
@@ -89,15 +106,18 @@ def exposed(grant: Grant, grants: Sequence[Grant], host: Host) -> Iterator[Secre
     """The secrets that are there and that a grant of files shows, unless another grant covers them."""
     if grant.origin.key not in KEYS:
         return
-    ops = [op for op in grant.ops if op.kind is OpKind.BIND]
-    covers = [op for other in grants for op in other.ops if op.kind in COVERS] if ops else []
+    ops = shown_by(grant)
+    mounted = ops and not grant.brokered  # what the broker opens, no mount covers
+    covers = [op for other in grants for op in other.ops if op.kind in COVERS] if mounted else []
     for name, holds in SENSITIVE.items() if ops else ():
         real = host.resolve(posixpath.join(host.user.home, name))
         for op in ops if real is not None else ():
             assert real is not None
             if within(op.source, real):
                 yield Secret(name=name, holds=holds, op=op, inside=False)
-            elif within(real, op.source):
+            elif within(real, op.source) and not any(
+                within(real, hidden) for other in grants for hidden in other.hidden if grant.brokered
+            ):
                 shown = BoxPath(op.box_path + real[len(op.source.rstrip("/")) :])
                 if not _covered(shown, real, op, covers):
                     yield Secret(name=name, holds=holds, op=op, inside=True)
@@ -131,9 +151,7 @@ def _wide(grant: Grant, host: Host) -> str:
     if grant.origin.key not in KEYS:
         return ""
     home = host.resolve(host.user.home) or host.user.home
-    for op in grant.ops:
-        if op.kind is not OpKind.BIND:
-            continue
+    for op in shown_by(grant):
         if within(home, op.source) and op.source not in WIDE:
             return WIDE["~"]
         for path, holds in WIDE.items():

@@ -174,7 +174,7 @@ def _partly(effective: Effective, rest: Effective, host: Host, errors: list[Sand
     found += syscalls.grants(rest)
     grants = [item for item in found if isinstance(item, Grant)]
     with contextlib.suppress(SandboxerError):
-        found += files.hidden(rest, host, [op for grant in grants for op in grant.ops])
+        found += files.hidden(rest, host, grants)
     mine = weighed([item for item in found if isinstance(item, Grant)], host)
     withheld = [item for item in found if isinstance(item, Withheld)]
     return Survey(effective=effective, found=(*mine, *withheld), resolved=None, errors=tuple(errors))

@@ -14,8 +14,7 @@ KERNEL_FLOOR = "5.14"
 HELP = """\
 usage: sandbox APP [ARGUMENT...]
        sandbox run [OPTION...] -- COMMAND [ARGUMENT...]
-       sandbox explain | check | list [--help] ...
-
+       sandbox VERB [--help] ...
 Starts a program in a box that holds only what its policy grants.
 
   APP                    an application, by its policy (strict if it has none)
@@ -23,17 +22,18 @@ Starts a program in a box that holds only what its policy grants.
     --policy NAME|FILE   application, set or file whose policy holds (strict)
     --set KEY=VALUE      one key of the policy; can be repeated
     --keep-fd NUMBER     hand over an open descriptor; can be repeated
+    --fd NAME=PATH[:rw]  open a file and hand it over; NAME holds the number
     --die-with-parent    end with the program that started it
   explain APP            what APP can see and do here, and which line says so
   check [FILE...]        mistakes in policies (all of them unless named)
   list                   applications that have a policy
-
+  open APP [FILE...]     hand files to APP, which may be running already
+  grant BOX PATH[:rw]    show something in a running box; revoke takes it away
+  grants BOX             what a running box has of your files
   --debug                before APP or run: what is done, and where it fails
   --version, --help
 
-examples: sandbox firefox report.pdf
-          sandbox run --set network.access=host -- curl https://example.org
-
+  sandbox run --set network.access=host -- curl https://example.org
 exit status: the program's own; 125 no box, 126 not executable, 127 not found"""
 
 VERSION = f"""\

@@ -1,0 +1,84 @@
+"""
+Files that are handed over by number: `sandbox run --fd NAME=PATH`.
+
+What comes in: a request that names files. What goes out: the same request without them, after they were opened: their
+descriptors, which stay open when this process becomes the launcher, are kept, and the variable NAME holds the number.
+It never opens a directory, through which the application could leave its box, nor a device, which can act when it is
+opened: a shell opens those, and --keep-fd hands them over.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from sandboxer.cli.request import HandedFile, Request, run_request
+from sandboxer.errors import LaunchError
+from sandboxer.plan.ops import BROKER_DESCRIPTOR, CONNECT_FIRST, CONNECT_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+FIRST = 3
+RESERVED = range(BROKER_DESCRIPTOR, CONNECT_FIRST + CONNECT_MAX)
+"""Numbers at which a policy may put descriptors of its own."""
+KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def with_open_files(request: Request) -> Request:
+    """
+    Open the files of a request, and ask for their descriptors instead.
+
+    Paths are relative to the working directory, and links are followed: the user named them. A pipe waits for its other
+    side, as it does in a shell.
+
+    Raises:
+        LaunchError: a file can't be opened, or must not be.
+    """
+    words: list[str] = []
+    taken = {*RESERVED, *request.keep_fds}
+    for file in request.files:
+        number = _opened(file, taken)
+        taken.add(number)
+        words += ["--keep-fd", str(number), "--set", f"environment.set.{file.name}={number}"]
+    end = request.rest.index("--")
+    return run_request([*request.rest[:end], *words, *request.rest[end:]], debug=request.debug)
+
+
+def _opened(file: HandedFile, taken: Container[int]) -> int:
+    """A file's descriptor, inherited by what this process becomes, under a number that nobody else has."""
+    try:
+        found = os.open(file.path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            kind = stat.S_IFMT(os.fstat(found).st_mode)
+            if kind not in (stat.S_IFREG, stat.S_IFIFO):
+                raise LaunchError(
+                    "cannot hand over what is neither a file nor a pipe",
+                    subject=f"{file.path}: {KINDS[kind]}",
+                    hint="name files, each by itself"
+                    if kind == stat.S_IFDIR
+                    else "let your shell open it, and hand that over: --keep-fd 3 ... 3<> PATH",
+                )
+            flags = (os.O_RDWR if file.write else os.O_RDONLY) | os.O_CLOEXEC | os.O_NOCTTY
+            fd = os.open(f"/proc/self/fd/{found}", flags)
+        finally:
+            os.close(found)
+    except OSError as error:
+        raise LaunchError(
+            f"cannot open a file that is to be handed over for {'writing' if file.write else 'reading'}",
+            subject=f"{file.path}: {error.strerror}",
+            hint="make it first; --fd makes no files" if isinstance(error, FileNotFoundError) else "",
+        ) from error
+    number = fcntl.fcntl(fd, fcntl.F_DUPFD, FIRST)
+    while number in taken:
+        os.close(number)
+        number = fcntl.fcntl(fd, fcntl.F_DUPFD, number + 1)
+    os.close(fd)
+    return number

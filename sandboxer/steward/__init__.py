@@ -1,0 +1,1 @@
+"""The steward: what the user's commands change about a running box, from outside."""

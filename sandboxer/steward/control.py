@@ -1,0 +1,269 @@
+"""
+What the commands and the steward say to one another, over the box's control socket.
+
+What comes in and goes out: one request and one answer a connection, JSON in one message of a SOCK_SEQPACKET socket,
+strictly of the types below. Texts may hold what isn't UTF-8, as paths do; the standard library's encoder brings it
+back. The steward answers to its own user's processes alone, and to none that is in a user namespace of its own: a box
+that is shown the socket by mistake gets nowhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import socket
+import struct
+
+import msgspec
+
+from sandboxer.errors import SandboxerError, StewardError
+from sandboxer.plan.ops import OpFlag, OpKind, Plan
+from sandboxer.steward.boxes import Box
+from sandboxer.steward.holders import Holder
+from sandboxer.steward.ledger import Grant
+from sandboxer.words import BUILT_IN, Origin, Record
+
+SOCKET = "control"
+SIZE_MAX = 128 * 1024
+ANSWER_TIMEOUT_S = 60.0
+FILES_MAX = 256
+SO_PEERPIDFD = 77
+"""Linux 6.5."""
+
+
+class Look(Record, tag="look"):
+    """Which box is this?"""
+
+
+class Add(Record, tag="add"):
+    """Show `path` (absolute, as typed). `hidden`: what the policy hides now. `seconds`: None until the box ends."""
+
+    path: str
+    write: bool
+    seconds: int | None
+    hidden: tuple[str, ...] = ()
+
+
+class Revoke(Record, tag="revoke"):
+    """Take away: `word` is a number, or an absolute path, outside or in the box; all of it without one."""
+
+    word: str | None
+
+
+class Listing(Record, tag="listing"):
+    """What was granted while it runs?"""
+
+
+class Open(Record, tag="open"):
+    """Show the files of these words, which are absolute paths; others are links, which stay as they are."""
+
+    words: tuple[str, ...]
+    hidden: tuple[str, ...] = ()
+
+
+class Tell(Record, tag="tell"):
+    """Start the application's command again, in its box, with these words."""
+
+    words: tuple[str, ...]
+
+
+Request = Look | Add | Revoke | Listing | Open | Tell
+
+
+class Looked(Record, tag="looked"):
+    """`request` are the words that chose the plan."""
+
+    app: str
+    request: tuple[str, ...]
+    documents: bool
+
+
+class Added(Record, tag="added"):
+    """
+    `instead`: why it isn't where it lies outside, or "". `covered`: the application had something there. `meaning`:
+    what a device is good for. `seconds`: until it ends, or None.
+    """
+
+    grant: Grant
+    instead: str
+    covered: bool
+    meaning: str
+    seconds: int | None
+
+
+class Revoked(Record, tag="revoked"):
+    """
+    What went, and who still holds something of it. `dropped` are grants that lay within and couldn't be made again.
+    `closed`: a directory that is held is of no use any more, but for the names in it.
+    """
+
+    grants: tuple[Grant, ...]
+    holders: tuple[Holder, ...]
+    dropped: tuple[Grant, ...]
+    closed: bool
+
+
+class PolicyGrant(Record):
+    """Something of the user's that the policy shows in the box; `origin` is the line that asked for it."""
+
+    path: str
+    source: str
+    write: bool
+    device: bool
+    origin: str
+
+
+class Listed(Record, tag="listed"):
+    """Each grant with the seconds that it has left, or None; and what the policy grants."""
+
+    grants: tuple[tuple[Grant, int | None], ...]
+    policy: tuple[PolicyGrant, ...]
+
+
+class Opened(Record, tag="opened"):
+    """The words as they are in the box, in order."""
+
+    words: tuple[str, ...]
+
+
+class Told(Record, tag="told"):
+    """`pid` is of the program that was started, in the box."""
+
+    pid: int
+
+
+class Refused(Record, tag="refused"):
+    """An error of four parts."""
+
+    what: str
+    subject: str
+    hint: str
+    origin: Origin | None
+
+    def error(self) -> StewardError:
+        return StewardError(self.what, subject=self.subject, hint=self.hint, origin=self.origin)
+
+
+Answer = Looked | Added | Revoked | Listed | Opened | Told | Refused
+
+
+def policy_grants(plan: Plan) -> tuple[PolicyGrant, ...]:
+    """What a plan binds because a line of a policy asks for it; the system's own files (`files.system`) aside."""
+    return tuple(
+        PolicyGrant(
+            path=op.box_path,
+            source=op.source,
+            write=bool(op.flags & OpFlag.WRITE),
+            device=bool(op.flags & OpFlag.DEVICE),
+            origin=str(op.origin),
+        )
+        for op in plan.ops
+        if op.kind is OpKind.BIND
+        and op.origin.file != BUILT_IN.file
+        and not str(op.origin).endswith("files.system")
+    )
+
+
+def encode(message: Request | Answer) -> bytes:
+    """A message as it is sent."""
+    return json.dumps(msgspec.to_builtins(message), separators=(",", ":")).encode()
+
+
+def decode_request(content: bytes) -> Request:
+    """
+    What a command asked.
+
+    Raises:
+        StewardError: it is no request.
+    """
+    try:
+        return msgspec.convert(json.loads(content), Request, strict=True)  # type: ignore[no-any-return]
+    except (ValueError, RecursionError, msgspec.ValidationError) as error:
+        raise StewardError("cannot understand what is asked of the box", subject=str(error)) from error
+
+
+def decode_answer(content: bytes) -> Answer:
+    """What the steward said. Raises as `decode_request`."""
+    try:
+        return msgspec.convert(json.loads(content), Answer, strict=True)  # type: ignore[no-any-return]
+    except (ValueError, RecursionError, msgspec.ValidationError) as error:
+        raise StewardError("cannot understand what the box's steward says", subject=str(error)) from error
+
+
+def refusal(error: SandboxerError) -> Refused:
+    """An error on its way to the command."""
+    return Refused(what=error.what, subject=error.subject, hint=error.hint, origin=error.origin)
+
+
+def ask(box: Box, request: Request) -> Answer:
+    """
+    Ask a box's steward, which the launcher starts for it.
+
+    Raises:
+        StewardError: what it refuses; or it doesn't answer.
+    """
+    content = encode(request)
+    if len(content) > SIZE_MAX:
+        raise StewardError(
+            "cannot ask so much at once", subject=f"{len(content)} bytes", hint="name fewer files"
+        )
+    try:
+        answer = decode_answer(_exchange(box, content))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StewardError(
+            "cannot reach the box",
+            subject=f"{box.id}: {'no answer' if isinstance(error, TimeoutError) else reason}",
+            hint="the terminal in which it was started shows why",
+        ) from error
+    if isinstance(answer, Refused):
+        raise answer.error()
+    return answer
+
+
+def _exchange(box: Box, content: bytes) -> bytes:
+    # The path itself may be longer than an address can be.
+    directory = os.open(box.directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        connection.settimeout(ANSWER_TIMEOUT_S)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * SIZE_MAX)
+        try:
+            connection.connect(f"/proc/self/fd/{directory}/{SOCKET}")
+        finally:
+            os.close(directory)
+        connection.send(content)
+        answer = connection.recv(SIZE_MAX)
+    if not answer:
+        raise OSError(errno.EPIPE, "it ended without an answer")
+    return answer
+
+
+def is_trusted(connection: socket.socket) -> bool:
+    """Whether the other side is a process of the same user, in the same user namespace, that still lives."""
+    pid, uid, _ = struct.unpack("=iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    if uid != os.getuid() or pid <= 0:
+        return False
+    try:
+        ours, theirs = os.stat("/proc/self/ns/user"), os.stat(f"/proc/{pid}/ns/user")
+    except OSError:
+        return False
+    if (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino):
+        return False
+    with contextlib.suppress(OSError):  # ENOPROTOOPT: an older kernel
+        fd = connection.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD)
+        try:
+            return _lives(fd)
+        finally:
+            os.close(fd)
+    return True
+
+
+def _lives(pidfd: int) -> bool:
+    """A pidfd can be read when its process has ended: then its number may be another's by now."""
+    import select
+
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return not poll.poll(0)
