@@ -10,7 +10,9 @@
  */
 #include "companions.h"
 
+#include <linux/capability.h>
 #include <linux/limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -49,6 +51,7 @@ void make_companions(struct companion companions[COMPANIONS], const struct plan 
     *broker = (struct companion){.word = "broker",
                                  .input = plan->data + plan->header->broker.offset,
                                  .input_size = plan->header->broker.count,
+                                 .has_own_root = 1,
                                  .pidfd = -1};
     for (size_t i = 0; i < sockets->listener_count; i++)
         add_socket(broker, sockets->names[i], sockets->listeners[i], WAKES);
@@ -80,6 +83,27 @@ static int make_input(const struct companion *companion)
     return input;
 }
 
+/* In namespaces of its own a process may make itself a root with nothing in it. It gets the two capabilities that this
+ * takes across execve(), over those namespaces only, and gives them up. */
+static void enter_own_namespaces(const struct plan *plan)
+{
+    static const int kept[] = {CAP_SYS_ADMIN, CAP_SYS_CHROOT};
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {{0}};
+
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
+        fail((struct failure){.what = "cannot make the broker's namespaces", .error = errno});
+    map_ids(plan);
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
+        sets[0].effective |= 1U << kept[i];
+    sets[0].permitted = sets[0].inheritable = sets[0].effective;
+    if (syscall(SYS_capset, &header, sets) != 0)
+        fail((struct failure){.what = "cannot limit the broker's capabilities", .error = errno});
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
+        if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, kept[i], 0, 0) != 0)
+            fail((struct failure){.what = "cannot give the broker its capabilities", .error = errno});
+}
+
 _Noreturn static void become(const struct companion *companion, int input, pid_t monitor, const struct surroundings *around)
 {
     static char python[PATH_MAX], words[SOCKETS_MAX][WORD_MAX];
@@ -88,7 +112,10 @@ _Noreturn static void become(const struct companion *companion, int input, pid_t
                                    (char *)(uintptr_t)companion->word, (char *)(uintptr_t)around->state_path};
     size_t count = 7;
 
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || getppid() != monitor || setsid() < 0)
+    if (companion->has_own_root)
+        enter_own_namespaces(around->plan);
+    /* From the root: what lies where the user stands may be the application's. */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || getppid() != monitor || setsid() < 0 || chdir("/") != 0)
         fail((struct failure){.what = "cannot tie a companion to the launcher", .subject = companion->word, .error = errno});
     int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (nothing < 0 || sys_replace(input, STDIN_FILENO) != STDIN_FILENO ||

@@ -33,12 +33,14 @@ struct companion {
     size_t socket_count;
     pid_t pid;
     int pidfd; /* -1 while it doesn't run */
+    int has_own_root; /* it gets namespaces of its own */
     int is_trusted_with_time, is_wanted;
     int64_t started_ms, not_before_ms; /* CLOCK_MONOTONIC */
 };
 
 /* What a companion is started with. */
 struct surroundings {
+    const struct plan *plan;
     const char *state_path;
     char *const *environment; /* the caller's: the steward starts programs outside */
     const sigset_t *mask;

@@ -245,7 +245,7 @@ static int watch(const struct call *call, pid_t init, int reports, const struct 
                  const struct state *state, const sigset_t *caller_mask)
 {
     const struct surroundings around = {
-        .state_path = state->path, .environment = call->caller_environment, .mask = caller_mask};
+        .plan = call->plan, .state_path = state->path, .environment = call->caller_environment, .mask = caller_mask};
     struct companion companions[COMPANIONS];
     sigset_t set;
 

@@ -17,10 +17,11 @@ def native_program() -> str:
     """
     Where the launcher is: beside the console script, else beside the interpreter. It may not exist.
 
-    Installers put both scripts into one directory, and tools that link one of them elsewhere link both.
+    Installers put both scripts into one directory, and tools that link one of them elsewhere link both. A name without
+    a directory ("-c") is none of a script: where the user stands, an application may have put anything.
     """
     try:
-        beside = os.path.dirname(os.path.abspath(sys.argv[0])) if sys.argv[0] else ""
+        beside = os.path.dirname(os.path.abspath(sys.argv[0])) if "/" in sys.argv[0] else ""
     except FileNotFoundError:  # A relative name, and the working directory was deleted.
         beside = ""
     places = [beside, os.path.dirname(sys.executable)]
