@@ -11,7 +11,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,8 @@ class PlannedBox:
         stamps: tuple[Stamp, ...] = (),
         without: tuple[str, ...] = (),
         home: str = HOME,
+        broker: bytes = b"",
+        variables: Mapping[str, str] = {},
     ) -> list[str]:
         """Store a plan; returns the words that start it. `--again` keeps the launcher from asking for another."""
         plan = plans.small_box(
@@ -64,12 +66,27 @@ class PlannedBox:
             without=without,
             notice=notice,
             stamps=stamps,
+            broker=broker,
+            variables=variables,
         )
-        path = self.plans / plans.file_name(plan.request)
+        self.store(encode(plan))
+        return [self.launcher, "--again", "t"]
+
+    def store(self, image: bytes) -> None:
+        """Make an image the plan that the launcher finds."""
+        path = self.plans / plans.file_name(["app", "t"])
         path.unlink(missing_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(encode(plan))
-        return [self.launcher, "--again", "t"]
+            file.write(image)
+
+    @property
+    def boxes(self) -> Path:
+        """Where the launcher makes the directories of running boxes."""
+        return self.plans.parent / "boxes"
+
+    def state(self, process: subprocess.Popen[Any]) -> Path:
+        """The directory of a box that runs."""
+        return self.boxes / f"t.{process.pid}"
 
     def start(self, words: list[str], **options: Any) -> subprocess.Popen[bytes]:
         """Start the launcher with these words. What still runs when the test ends is killed then."""

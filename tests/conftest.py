@@ -13,12 +13,15 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from brokered import AskingBox
 
 # No database of examples: the checkout may belong to somebody else. Time limits are pytest's.
 hypothesis.settings.register_profile("sandboxer", database=None, deadline=None)
@@ -136,6 +139,7 @@ class Box(Protocol):
         *command: str | Path,
         policy: str | Path = "",
         settings: Sequence[str] = (),
+        files: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         cwd: Path | str | None = None,
         stdin: str = "",
@@ -148,7 +152,8 @@ def box(sandbox_program: Path, session: dict[str, str], tmp_path: Path) -> Box:
     """
     Run a command in a box: `box("id", "-u", settings=['files.read=["~/x"]']).stdout`.
 
-    `policy` is a name or a file, the strict default unless given; `settings` are words for --set; `env` is added to
+    `policy` is a name or a file, the strict default unless given; `settings` are words for --set, `files` for --fd;
+    `env` is added to
     the session's. The box sees the session of the fixture `session`.
     """
     need_user_namespaces()
@@ -157,6 +162,7 @@ def box(sandbox_program: Path, session: dict[str, str], tmp_path: Path) -> Box:
         *command: str | Path,
         policy: str | Path = "",
         settings: Sequence[str] = (),
+        files: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         cwd: Path | str | None = None,
         stdin: str = "",
@@ -167,6 +173,8 @@ def box(sandbox_program: Path, session: dict[str, str], tmp_path: Path) -> Box:
             words += ["--policy", policy]
         for setting in settings:
             words += ["--set", setting]
+        for file in files:
+            words += ["--fd", file]
         return run_to_end(
             [*words, "--", *command],
             env=session | dict(env or {}),
@@ -211,3 +219,57 @@ def native_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pa
         return compiled(name, cache, extra_flags)
 
     return program
+
+
+class Asking(Protocol):
+    """See the fixture `asking`."""
+
+    def __call__(
+        self,
+        lines: str,
+        *,
+        name: str = "asker",
+        files: str = "",
+        more: str = "",
+        settings: tuple[str, ...] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> AskingBox: ...
+
+
+@pytest.fixture(scope="session")
+def filter_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache directory for many tests: a compiled filter is the same for most of them, and half of a start's time."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def asking(
+    sandbox_program: Path, session: dict[str, str], tmp_path: Path, filter_cache: Path
+) -> Iterator[Asking]:
+    """
+    `asking('read = ["~/Documents"]')`: a box whose policy has these lines in [broker], and an application that asks
+    (see tests/brokered.py). `files` are lines of [files], `more` is what follows [broker].
+    """
+    need_user_namespaces()
+    from brokered import AskingBox, package, policy_file
+
+    session["XDG_CACHE_HOME"] = str(filter_cache)
+    started: list[AskingBox] = []
+
+    def start(
+        lines: str,
+        *,
+        name: str = "asker",
+        files: str = "",
+        more: str = "",
+        settings: tuple[str, ...] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> AskingBox:
+        package(Path(session["HOME"]))
+        policy = policy_file(tmp_path, lines, name=name, more=more, files=files)
+        started.append(AskingBox(policy, sandbox_program, session | dict(env or {}), tmp_path, settings))
+        return started[-1]
+
+    yield start
+    for box in started:
+        box.end()

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from fakes import ANN, Directory, Entry, FakeHost, Link, Node
 
+from sandboxer.host.installation import broker_client
 from sandboxer.host.view import FileType
 from sandboxer.paths import data_dir
 from sandboxer.policy.effective import Effective
@@ -98,7 +99,7 @@ def machine(
 ) -> FakeHost:
     """Debian on a laptop, ann logged in, nothing graphical."""
     return FakeHost(
-        {**DEBIAN, RUNTIME: Directory(), **shipped_policies(), **tree},
+        {**DEBIAN, RUNTIME: Directory(), broker_client(): "", **shipped_policies(), **tree},
         variables={**DESKTOP, **variables},
         user=ANN,
         working_directory=working_directory,
@@ -130,6 +131,21 @@ def x11(tree: Mapping[str, Entry] = {}, *, landlock_abi: int = 7, **options: str
         "/home/ann/.Xauthority": cookies,
     }
     return machine({**session, **tree}, {"DISPLAY": ":0.0", **options}, landlock_abi=landlock_abi)
+
+
+def library() -> FakeHost:
+    """As `wayland`, with papers and an SSH agent: what golden/reader.toml asks for."""
+    policy = os.path.join(os.path.dirname(__file__), "golden", "reader.toml")
+    with open(policy, "rb") as file:
+        tree: dict[str, Entry] = {"/home/ann/.config/sandboxer/apps/reader.toml": file.read()}
+    tree |= {
+        "/usr/bin/reader": "",
+        "/usr/bin/xdg-open": "",
+        "/home/ann/Documents/taxes/2024.ods": "",
+        "/home/ann/shelf/index": "",
+        "/tmp/ssh-x/agent.1": SOCKET,
+    }
+    return wayland(tree, SSH_AUTH_SOCK="/tmp/ssh-x/agent.1")
 
 
 def nvidia() -> FakeHost:

@@ -7,7 +7,9 @@ A test shows blocks of colours that it has drawn by lot, so that no other page, 
 from __future__ import annotations
 
 import secrets
+import struct
 import subprocess
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -94,6 +96,17 @@ def of_x_screen(path: Path, env: Mapping[str, str]) -> Picture:
     return read(path)
 
 
+def of_wayland_screen(path: Path, env: Mapping[str, str]) -> Picture:
+    """The whole screen of a Weston that runs with --debug, kept at `path`."""
+    directory = path.with_suffix(".taken")
+    directory.mkdir(exist_ok=True)
+    tool = need("weston-screenshooter")
+    subprocess.run([tool], env=dict(env), cwd=directory, check=True, capture_output=True, timeout=20)
+    for taken in directory.iterdir():
+        taken.replace(path)
+    return read(path)
+
+
 def drawn_by_lot(count: int) -> list[Colour]:
     """Colours that are far from one another and from grey."""
     colours: list[Colour] = []
@@ -114,6 +127,48 @@ def page_of(colours: Sequence[Colour], more: str = "") -> str:
     return (
         "<!doctype html><meta charset=utf-8><title>blocks</title><body style='margin:0;background:#fff'>"
         f"<div style='display:flex;height:50vh'>{blocks}</div>{more}"
+    )
+
+
+def png_of(colours: Sequence[Colour]) -> bytes:
+    """An image of 600 by 400 pixels: upright blocks of these colours, side by side."""
+    wide = 600 // len(colours)
+    row = b"\0" + b"".join(bytes(colour) * wide for colour in colours)
+    head = struct.pack(">IIBBBBB", wide * len(colours), 400, 8, 2, 0, 0, 0)
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    pixels = zlib.compress(row * 400)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def pdf_of(colours: Sequence[Colour]) -> bytes:
+    """A document of one page: upright blocks of these colours, side by side."""
+    wide = 600 // len(colours)
+    drawing = "".join(
+        f"{red / 255:.5f} {green / 255:.5f} {blue / 255:.5f} rg {i * wide} 0 {wide} 400 re f\n"
+        for i, (red, green, blue) in enumerate(colours)
+    ).encode()
+    objects = (
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 400] /Contents 4 0 R >>",
+        b"<< /Length %d >>\nstream\n%sendstream" % (len(drawing), drawing),
+    )
+    content = b"%PDF-1.4\n"
+    places = []
+    for number, described in enumerate(objects, 1):
+        places.append(len(content))
+        content += b"%d 0 obj\n%s\nendobj\n" % (number, described)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    start = len(content)
+    content += b"xref\n0 %d\n0000000000 65535 f \n%s" % (len(objects) + 1, table)
+    return content + b"trailer\n<< /Root 1 0 R /Size %d >>\nstartxref\n%d\n%%%%EOF\n" % (
+        len(objects) + 1,
+        start,
     )
 
 

@@ -8,9 +8,20 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from sandboxer.plan.ops import EnvEntry, EnvKind, Op, OpFlag, OpKind, Plan, PlanFlag, Stamp, StampKind
+from sandboxer.plan.ops import (
+    CONNECT_FIRST,
+    EnvEntry,
+    EnvKind,
+    Op,
+    OpFlag,
+    OpKind,
+    Plan,
+    PlanFlag,
+    Stamp,
+    StampKind,
+)
 from sandboxer.words import BoxPath, HostPath, Origin
 
 VHANGUP = {"x86_64": 153, "aarch64": 58}[os.uname().machine]
@@ -47,6 +58,16 @@ def bind(path: str, source: str = "", *, write: bool = False) -> Op:
     source = source or path
     directory = OpFlag.DIRECTORY if os.path.isdir(source) else OpFlag(0)
     return op(OpKind.BIND, path, source, flags=directory | (OpFlag.WRITE if write else OpFlag(0)))
+
+
+def listen(name: str, *, stream: bool = False, mode: int = 0o600) -> Op:
+    """A socket of the broker's."""
+    return op(OpKind.LISTEN, f"/run/sandboxer/{name}", name, mode, flags=OpFlag.STREAM if stream else 0)
+
+
+def connect(path: str, number: int = CONNECT_FIRST) -> Op:
+    """A descriptor of that number which is connected to the host's socket."""
+    return op(OpKind.CONNECT, f"/dev/fd/{number}", path, number)
 
 
 def small_root(home: str) -> list[Op]:
@@ -93,6 +114,8 @@ def small_box(
     without: tuple[str, ...] = (),
     notice: str = "",
     stamps: tuple[Stamp, ...] = (),
+    broker: bytes = b"",
+    variables: Mapping[str, str] = {},
 ) -> Plan:
     """A finished plan: the operations of `small_root`, without those at the paths `without`, then `more`."""
     return Plan(
@@ -112,9 +135,11 @@ def small_box(
             EnvEntry(kind=EnvKind.SET, name="PATH", value="/usr/local/bin:/usr/bin:/bin"),
             EnvEntry(kind=EnvKind.PASS, name="TERM"),
             EnvEntry(kind=EnvKind.PASS_PREFIX, name="LC_"),
+            *(EnvEntry(kind=EnvKind.SET, name=name, value=value) for name, value in variables.items()),
         ),
         stamps=(Stamp(kind=StampKind.ABSENT, name="/nonexistent"), *stamps),
         program=FILTER,
+        broker=broker,
     )
 
 

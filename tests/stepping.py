@@ -21,7 +21,7 @@ from typing import NamedTuple
 from sandboxer.plan import bpf, seccomp
 from sandboxer.plan.ops import PlanFlag
 
-MONITOR, INIT, APPLICATION = 0, 1, 2
+MONITOR, INIT, APPLICATION, COMPANION = 0, 1, 2, 3
 """The stepper's numbers, in the order in which the processes come to be."""
 CANNOT_FAIL = frozenset({"exit", "exit_group", "rt_sigreturn"})
 LANDLOCK_CREATE_RULESET, LANDLOCK_VERSION, LANDLOCK_FILES_ABI, LANDLOCK_SCOPE_ABI = 444, 1, 3, 6

@@ -14,6 +14,7 @@ import pytest
 from conftest import BESIDE_PYTHON, need
 
 TREE = Path(__file__).resolve().parent.parent
+EXECUTABLES = ("sandbox", "sandbox-broker")
 EXECUTABLE_SIZE_MAX = 1024 * 1024
 """Bytes; a static glibc is most of it where it is linked statically."""
 
@@ -60,8 +61,9 @@ def test_the_distribution_has_the_name_that_the_readme_tells(wheel: zipfile.ZipF
     assert f"pip uninstall {name}`" in (TREE / "README.md").read_text()
 
 
-def test_the_launcher_is_installed_as_a_stripped_executable(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
-    (entry,) = [info for info in wheel.infolist() if info.filename.endswith(".data/scripts/sandbox")]
+@pytest.mark.parametrize("name", EXECUTABLES)
+def test_it_is_installed_as_a_stripped_executable(wheel: zipfile.ZipFile, tmp_path: Path, name: str) -> None:
+    (entry,) = [info for info in wheel.infolist() if info.filename.endswith(f".data/scripts/{name}")]
     assert 0o755 == stat.S_IMODE(entry.external_attr >> 16)
     assert entry.file_size < EXECUTABLE_SIZE_MAX
     sections = subprocess.run(
@@ -74,8 +76,9 @@ def test_the_launcher_is_installed_as_a_stripped_executable(wheel: zipfile.ZipFi
     assert ".debug_info" not in sections
 
 
-def test_the_launcher_needs_no_library_but_libc(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
-    (entry,) = [info for info in wheel.infolist() if info.filename.endswith(".data/scripts/sandbox")]
+@pytest.mark.parametrize("name", EXECUTABLES)
+def test_it_needs_no_library_but_libc(wheel: zipfile.ZipFile, tmp_path: Path, name: str) -> None:
+    (entry,) = [info for info in wheel.infolist() if info.filename.endswith(f".data/scripts/{name}")]
     dynamic = subprocess.run(
         [need("readelf"), "--dynamic", "--wide", wheel.extract(entry, tmp_path)],
         capture_output=True,
@@ -96,10 +99,10 @@ def test_the_package_holds_every_module_and_every_policy(wheel: zipfile.ZipFile)
     assert set() == wanted - set(wheel.namelist())
 
 
-def test_the_package_holds_nothing_else_but_the_decoder(wheel: zipfile.ZipFile) -> None:
+def test_the_package_holds_nothing_else_but_the_extensions(wheel: zipfile.ZipFile) -> None:
     names = [name for name in wheel.namelist() if name.startswith("sandboxer/")]
     native = [name for name in names if name.endswith(".so")]
-    assert ["sandboxer/_native.abi3.so"] == native
+    assert ["sandboxer/_kernel.abi3.so", "sandboxer/_native.abi3.so"] == sorted(native)
     kinds = {Path(name).suffix for name in names} - {".py", ".pyi", ".so", ".toml", ".json", ".md"}
     assert set() == kinds
 

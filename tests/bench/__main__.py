@@ -1,5 +1,6 @@
 """
-The benchmark: how long `sandbox` takes to start a program, against others and against what was promised.
+The benchmark: how long `sandbox` takes to start a program, and its broker to open a file, against others and against
+what was promised.
 
 All of it is one run on one machine, as the ordinary user. Rounds alternate between the competitors, in both
 directions; what counts is the median, over the rounds, of the ratio of two medians of one round, so that a busy moment
@@ -22,18 +23,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from bench import broker
 from bench.bubblewrap import Descriptors, arguments
+from bench.machine import PACKAGES, SANDBOX, built, children, kilobytes, machine, program, stop
 
 from sandboxer.plan.decode import decode
 from sandboxer.plan.ops import OpKind, Plan, PlanFlag
 from sandboxer.words import Record
 
-HERE = Path(__file__).resolve().parent
-SANDBOX = Path(sys.executable).parent / "sandbox"
 POLICY = "gui"
 """The set as it is shipped: a display, looks, a kept home, and a network of its own with nothing in it."""
-PACKAGES = {"hyperfine": "hyperfine", "bwrap": "bubblewrap", "firejail": "firejail", "gcc": "gcc libc6-dev"}
-"""Programs that are needed → Debian's packages that have them."""
 FIRST_DESCRIPTOR = 20
 WARM = 3
 
@@ -59,18 +58,6 @@ TARGETS = (
 MEMORY_MOST_KB = 1536
 
 
-def stop(why: str) -> SystemExit:
-    return SystemExit(f"tests/bench/run: {why}")
-
-
-def program(name: str) -> str:
-    """The path of a program that must be there."""
-    found = shutil.which(name)
-    if found is None:
-        raise stop(f"{name} isn't installed (apt install {PACKAGES[name]})")
-    return found
-
-
 def require_programs() -> None:
     """Stop at once, and name all that is missing."""
     missing = [package for name, package in PACKAGES.items() if shutil.which(name) is None]
@@ -92,13 +79,6 @@ def session(directory: Path) -> Iterator[dict[str, str]]:
         kept = {name: os.environ[name] for name in ("PATH", "USER", "LOGNAME", "TERM") if name in os.environ}
         variables = {"LANG": "C.UTF-8", "HOME": str(home), "XDG_RUNTIME_DIR": str(runtime)}
         yield kept | variables | {"WAYLAND_DISPLAY": "wayland-0"}
-
-
-def built(name: str, directory: Path) -> str:
-    """A C program of this directory, compiled statically."""
-    path = directory / name
-    subprocess.run([program("gcc"), "-O2", "-static", "-o", path, HERE / f"{name}.c"], check=True)
-    return str(path)
 
 
 def compiled_plan(words: Sequence[str], env: Mapping[str, str]) -> tuple[Path, Plan]:
@@ -189,19 +169,6 @@ def backwards(commands: Mapping[str, str]) -> dict[str, str]:
     return dict(reversed(list(commands.items())))
 
 
-def children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def kilobytes(path: str, field: str) -> int | None:
-    """A line "FIELD:  N kB" of a file in /proc; None where the file may not be read."""
-    try:
-        lines = Path(path).read_text().splitlines()
-    except PermissionError:
-        return None
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
-
-
 def memory(words: Sequence[str], env: Mapping[str, str]) -> tuple[int, str]:
     """
     What our processes hold while an application runs, in kB, and an account of it.
@@ -229,29 +196,6 @@ def memory(words: Sequence[str], env: Mapping[str, str]) -> tuple[int, str]:
     return share + (
         inner if inner is not None else bound
     ), f"monitor {share} kB (PSS), first process {said}, no Python"
-
-
-def machine() -> str:
-    """One line on where this was measured."""
-    models = [
-        line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
-    ]
-    release = dict(
-        line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line
-    )
-    versions = [
-        subprocess.run([name, "--version"], capture_output=True, text=True, check=False).stdout.split("\n")[0]
-        for name in ("bwrap", "firejail", "hyperfine")
-    ]
-    parts = [
-        f"{os.cpu_count()} processors: {models[0].split(':')[1].strip() if models else 'unknown processor'}",
-        f"Linux {os.uname().release}",
-        release.get("PRETTY_NAME", "").strip('"'),
-        f"Python {sys.version.split()[0]}",
-        *versions,
-        f"load {os.getloadavg()[0]:.1f}",
-    ]
-    return ", ".join(parts)
 
 
 def main() -> int:
@@ -298,14 +242,17 @@ def main() -> int:
             race.round(cold if number % 2 else backwards(cold), max(runs // 4, 5), removed=cached)
         subprocess.run([str(SANDBOX), *words], env=env, check=True, cwd=env["HOME"])
         used, account = memory(["run", "--policy", POLICY, "--", "sleep", "30"], env)
+        brokered = broker.measure(env, directory, rounds)
     print(machine())
     print(f"The box: policy {POLICY}, {len(plan.ops)} operations, {len(plan.stamps)} stamps, ", end="")
     print(f"a filter of {len(plan.program) // 8} instructions; {rounds} rounds of {runs} runs.\n")
-    return table(race, used, account)
+    missed = table(race, used, account)
+    print(f"\nThe broker: {rounds} rounds of {broker.OPENINGS} openings in one box, {broker.STARTS} starts.\n")
+    return 1 if missed + broker.table(brokered) else 0
 
 
 def table(race: Race, used: int, account: str) -> int:
-    """Print what was measured. 1 when a target is missed."""
+    """Print what was measured. Returns how many targets were missed."""
     missed = 0
     print("| what | ours | theirs | ratio | of the fastest runs | target | |")
     print("|---|---:|---:|---:|---:|---:|---|")
@@ -323,7 +270,7 @@ def table(race: Race, used: int, account: str) -> int:
     missed += not good
     verdict = "ok" if good else "MISSED"
     print(f"| memory of our processes: {account} | {used} kB | | | | {MEMORY_MOST_KB} kB | {verdict} |")
-    return 1 if missed else 0
+    return missed
 
 
 if __name__ == "__main__":

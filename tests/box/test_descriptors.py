@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from boxes import PlannedBox, wait_for_end_of
+from conftest import Box
 from plans import bind
 from stepping import landlock_flags
 
@@ -187,3 +188,33 @@ def test_the_callers_file_mask_holds_in_the_box(planned_box: PlannedBox, mask: s
     words = planned_box.plan("/bin/sh", "-c", "umask; stat -c %a /tmp /var/tmp /dev/shm /run /home/t")
     done = planned_box.run(["/bin/sh", "-c", f'umask {mask}; exec "$@"', "sh", *words])
     assert [f"0{mask}", "1777", "1777", "1777", "755", "700"] == done.stdout.split()
+
+
+def test_a_file_by_number_is_open_in_the_box_under_the_number_that_its_variable_tells(
+    box: Box, tmp_path: Path
+) -> None:
+    (tmp_path / "data").write_text("from outside")
+    (tmp_path / "log").write_text("")
+    script = 'cat <&"$DATA"; echo to the outside >&"$LOG"; echo again >&"$DATA" || echo read-only; ls /proc/self/fd'
+    done = box("sh", "-c", script, files=["DATA=data", f"LOG={tmp_path}/log:rw"])
+    assert 0 == done.returncode, done.stderr
+    assert done.stdout.startswith("from outside" + "read-only\n0\n1\n2\n3\n4\n5\n"), done.stdout
+    assert "to the outside\n" == (tmp_path / "log").read_text()
+
+
+def test_the_second_start_with_a_file_by_number_finds_its_plan(
+    box: Box, session: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "data").write_text("one")
+    assert "one" == box("sh", "-c", 'cat <&"$DATA"', files=["DATA=data"]).stdout
+    plans = Path(session["XDG_RUNTIME_DIR"], "sandboxer", "plans")
+    (before,) = ((plan, plan.stat().st_mtime_ns) for plan in plans.iterdir())
+    (tmp_path / "data").write_text("two")
+    assert "two" == box("sh", "-c", 'cat <&"$DATA"', files=["DATA=data"]).stdout
+    assert [before] == [(plan, plan.stat().st_mtime_ns) for plan in plans.iterdir()]
+
+
+def test_a_directory_by_number_is_refused(box: Box, tmp_path: Path) -> None:
+    done = box("true", files=[f"A={tmp_path}"])
+    assert 125 == done.returncode
+    assert f"{tmp_path}: a directory" in done.stderr

@@ -13,22 +13,36 @@ stepper numbers the calls per process and never touches the application's own pr
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import pty
 import re
 import signal
+import socket
 import subprocess
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from boxes import HOME, PlannedBox
-from plans import bind
-from stepping import APPLICATION, MONITOR, NAMESPACES, Call, Run, Stepper, host_facts, landlock_flags
+from companions import BROKER, AccompaniedBox
+from plans import bind, connect, listen
+from stepping import (
+    APPLICATION,
+    COMPANION,
+    MONITOR,
+    NAMESPACES,
+    Call,
+    Run,
+    Stepper,
+    host_facts,
+    landlock_flags,
+)
 
 from sandboxer.plan.ops import PlanFlag
 
@@ -91,7 +105,9 @@ def complaints(fault: Fault, run: Run, undisturbed: Run) -> Iterator[str]:
         yield "a report from an application that didn't start"
 
 
-def inject(stepper: Stepper, calls: list[Call], workers: int) -> tuple[Counter[str], list[str]]:
+def inject(
+    stepper: Stepper, calls: list[Call], workers: int, errors: Sequence[int] = ERRORS
+) -> tuple[Counter[str], list[str]]:
     """Try each error at each call. Returns how often what happened, and the complaints."""
     undisturbed = stepper.list_calls()
     happened: Counter[str] = Counter()
@@ -101,7 +117,7 @@ def inject(stepper: Stepper, calls: list[Call], workers: int) -> tuple[Counter[s
         return fault, stepper.fault(fault.call, fault.error)
 
     with ThreadPoolExecutor(workers) as pool:
-        faults = [Fault(call, error) for call in calls for error in ERRORS]
+        faults = [Fault(call, error) for call in calls for error in errors]
         for fault, run in pool.map(judge, faults):
             what = (
                 "refused to start"
@@ -128,6 +144,36 @@ def terminal() -> Iterator[int]:
         os.close(ours)
 
 
+@contextmanager
+def server(path: Path) -> Iterator[None]:
+    """A socket of the host's, on which every connection is taken and closed."""
+    directory = os.open(path.parent, os.O_PATH)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"/proc/self/fd/{directory}/{path.name}")
+        os.close(directory)
+        listening.listen(64)
+        taking = threading.Thread(target=take_all, args=(listening,))
+        taking.start()
+        yield
+        listening.shutdown(socket.SHUT_RDWR)
+        taking.join()
+
+
+def take_all(listening: socket.socket) -> None:
+    with suppress(OSError):  # shut down
+        while True:
+            listening.accept()[0].close()
+
+
+def assert_nothing_looks_alive(boxes: Path) -> int:
+    """What launchers that gave up have left is known to be stale. Returns how many directories there are."""
+    left = list(boxes.iterdir())
+    for directory in left:
+        with suppress(FileNotFoundError, PermissionError), (directory / "box").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # not there yet, or made while umask() failed
+    return len(left)
+
+
 @pytest.fixture
 def probe_words(native_program: Callable[..., Path], tmp_path: Path) -> tuple[list[str], Path]:
     marker = tmp_path / "marker"
@@ -136,7 +182,10 @@ def probe_words(native_program: Callable[..., Path], tmp_path: Path) -> tuple[li
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("network", ["none", "host", "none, and output on the terminal only"])
+@pytest.mark.parametrize(
+    "network",
+    ["none", "host", "none, and output on the terminal only", "none, and a broker and a connection"],
+)
 def test_no_system_call_of_the_set_up_can_fail_and_leave_a_weaker_box(
     planned_box: PlannedBox,
     probe_words: tuple[list[str], Path],
@@ -154,8 +203,12 @@ def test_no_system_call_of_the_set_up_can_fail_and_leave_a_weaker_box(
         flags |= PlanFlag.PRIVATE_NETWORK
     if "output" in network:
         flags |= PlanFlag.TERMINAL_OUTPUT
-    words = planned_box.plan(*command, flags=flags, more=[bind("/probe", str(probe))])
-    with terminal() as stdin:
+    more, rules = [bind("/probe", str(probe))], b""
+    if "broker" in network:
+        more += [listen("broker"), listen("ssh-agent", stream=True), connect(str(tmp_path / "server"))]
+        rules, flags = b"rules", flags | PlanFlag.BROKER_DESCRIPTOR
+    words = planned_box.plan(*command, flags=flags, more=more, broker=rules)
+    with terminal() as stdin, server(tmp_path / "server"):
         stepper = Stepper(
             [str(native_program("stepper"))],
             [*words, str(document)],
@@ -170,6 +223,7 @@ def test_no_system_call_of_the_set_up_can_fail_and_leave_a_weaker_box(
         if network == "host":  # all else is as without network
             calls = [call for call in calls if call.process != MONITOR and "landlock" in call.name]
         happened, found = inject(stepper, calls, os.cpu_count() or 1)
+    happened["left a directory"] = assert_nothing_looks_alive(planned_box.boxes)
     injected = len(calls) * len(ERRORS)
     print(f"\n{injected} faults injected into {len(calls)} calls: {dict(happened)}")
     record_property("faults", injected)
@@ -177,6 +231,40 @@ def test_no_system_call_of_the_set_up_can_fail_and_leave_a_weaker_box(
         figures.set(f"sandboxer/faults-{network}", {"injected": injected, **happened})
     assert not found, "\n".join(found)
     assert network == "host" or len(calls) > 300
+
+
+@pytest.mark.timeout(600)
+def test_no_system_call_of_a_companions_start_can_fail_and_end_the_application(
+    accompanied_box: AccompaniedBox,
+    probe_words: tuple[list[str], Path],
+    native_program: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    """What fails is tried again a second later. Only a monitor that can't wait for the box any more gives up."""
+    command, probe = probe_words
+    words = accompanied_box.plan(*command, f"broker={BROKER}", more=[bind("/probe", str(probe))])
+    stepper = Stepper(
+        [str(native_program("stepper"))],
+        words,
+        stdin=subprocess.DEVNULL,
+        directory=tmp_path,
+        environment=accompanied_box.environment,
+    )
+    undisturbed = stepper.list_calls()
+    assert "broker=yes" in undisturbed.output, undisturbed
+    calls = [
+        call
+        for call in undisturbed.calls
+        if call.can_fail
+        and (call.process == COMPANION or (call.process == MONITOR and not call.before_start))
+    ]
+    assert {"memfd_create", "clone3"} < {call.name for call in calls if call.process == MONITOR}
+    assert {"execve", "setsid", "prctl"} < {call.name for call in calls if call.process == COMPANION}
+    happened, found = inject(stepper, calls, os.cpu_count() or 1, [errno.ENOMEM])
+    print(f"\n{len(calls)} faults injected: {dict(happened)}")
+    assert not found, "\n".join(found)
+    assert happened["ran as if nothing was"] > len(calls) * 0.8
+    assert_nothing_looks_alive(accompanied_box.boxes)
 
 
 def test_the_probe_tells_a_box_from_the_world_outside(

@@ -1,5 +1,6 @@
 """
-The launcher's two processes are killed, each before each of their system calls, and nothing is left behind.
+The launcher's two processes are killed, each before each of their system calls, and nothing is left behind but, of a
+monitor that was killed, the directory by which its box was known, free to be removed.
 
 tests/programs/stepper.c kills, waits until the victim is gone, lets the rest run on without any more interference, and
 ends when no process of the run exists any more. The application sleeps for longer than the stepper waits, so that a
@@ -8,6 +9,7 @@ box that outlives its launcher is seen as a hang.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -15,9 +17,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from boxes import PlannedBox
+from plans import listen
 from stepping import INIT, MONITOR, Call, Run, Stepper, landlock_flags
 
 from sandboxer.plan.ops import PlanFlag
@@ -58,6 +62,15 @@ def ready_from(run: Run) -> int:
     return max(call.place for call in points(run) if call.process == INIT and call.name == "write") + 1
 
 
+def is_locked(path: Path) -> bool:
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def complaints(point: Call, victim: int, ready: int, run: Run) -> Iterator[str]:
     if run.hung:
         yield "something is left behind, or hangs"
@@ -80,19 +93,24 @@ def complaints(point: Call, victim: int, ready: int, run: Run) -> Iterator[str]:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", ["plain", "with a broker"])
 def test_whichever_half_is_killed_whenever_nothing_is_left_behind(
-    planned_box: PlannedBox, native_program: Callable[..., Path], tmp_path: Path
+    planned_box: PlannedBox, native_program: Callable[..., Path], tmp_path: Path, kind: str
 ) -> None:
     document = tmp_path / "document"
     document.touch()
     flags = PlanFlag.PRIVATE_NETWORK | PlanFlag.DOCUMENTS_READ | PlanFlag.LINGER | landlock_flags()
+    plan: dict[str, Any] = {}
+    if kind != "plain":
+        flags |= PlanFlag.BROKER_DESCRIPTOR
+        plan = {"more": [listen("broker"), listen("ssh-agent", stream=True)], "broker": b"rules"}
     mounts = Path("/proc/self/mountinfo").read_text()
 
     def stepper(seconds: str) -> Stepper:
         return Stepper(
             [str(native_program("stepper"))],
             [
-                *planned_box.plan("/bin/sh", "-c", f"exec sleep {seconds}", "sh", flags=flags),
+                *planned_box.plan("/bin/sh", "-c", f"exec sleep {seconds}", "sh", flags=flags, **plan),
                 str(document),
             ],
             stdin=subprocess.DEVNULL,
@@ -119,13 +137,21 @@ def test_whichever_half_is_killed_whenever_nothing_is_left_behind(
     def judge(case: tuple[Call, int]) -> tuple[Call, int, Run]:
         return *case, killing.kill(*case)
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for point, victim, run in pool.map(judge, cases):
-            happened[VICTIMS[victim]] += run.killed
-            found += [
-                f"{VICTIMS[victim]} killed before call {point.place} of process {point.process} ({point.name}): {what}"
-                for what in complaints(point, victim, ready, run)
-            ]
+    for chosen_victim in (INIT, MONITOR):
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for point, victim, run in pool.map(judge, [case for case in cases if case[1] == chosen_victim]):
+                happened[VICTIMS[victim]] += run.killed
+                where = f"before call {point.place} of process {point.process} ({point.name})"
+                found += [
+                    f"{VICTIMS[victim]} killed {where}: {what}"
+                    for what in complaints(point, victim, ready, run)
+                ]
+        left = list(planned_box.boxes.iterdir())
+        if chosen_victim == INIT and left:
+            found.append(f"directories of boxes are left, though the monitor lived: {left}")
+        for directory in left:
+            if (directory / "box").exists() and is_locked(directory / "box"):
+                found.append(f"{directory} looks as if its launcher ran")
     print(f"\nkilled before {len(chosen)} calls: {dict(happened)}")
     assert not found, "\n".join(found)
     assert mounts == Path("/proc/self/mountinfo").read_text()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import need, need_user_namespaces
+from conftest import need, need_user_namespaces, run_to_end
 from marionette import Marionette
 from servers import WebServer, XServer, running, until, wayland_compositor, web_server, x_server
 
@@ -16,6 +20,7 @@ SETTINGS = {
     "browser.download.useDownloadDir": "true",
     "browser.download.always_ask_before_handling_new_types": "false",
 }
+FIREFOX_DIRECTORIES = tuple(map(Path, ("/usr/lib/firefox-esr", "/usr/lib/firefox", "/opt/firefox")))
 
 
 @pytest.fixture
@@ -80,25 +85,55 @@ def start(sandbox_program: Path, session: dict[str, str], tmp_path: Path) -> Sta
     return started
 
 
+Verb = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def verb(sandbox_program: Path, session: dict[str, str], tmp_path: Path) -> Verb:
+    """`verb("open", "firefox", file)` is `sandbox open firefox FILE`, outside; it fails when that does."""
+
+    def call(
+        *words: str | Path, cwd: Path | None = None, status: int = 0
+    ) -> subprocess.CompletedProcess[str]:
+        done = run_to_end([sandbox_program, *words], env=session, cwd=cwd or tmp_path)
+        assert status == done.returncode, done.stderr
+        return done
+
+    return call
+
+
+def boxes(session: dict[str, str], app: str) -> list[int]:
+    """The launchers of an application's boxes that run."""
+    places = Path(session["XDG_RUNTIME_DIR"]).glob(f"sandboxer/boxes/{app}.*")
+    return [int(place.name.rpartition(".")[2]) for place in places]
+
+
+def end_boxes(session: dict[str, str], app: str) -> None:
+    """End what the test didn't start itself, and so can't wait for."""
+    for launcher in boxes(session, app):
+        os.kill(launcher, signal.SIGTERM)
+    until(lambda: not boxes(session, app), f"the end of {app}")
+
+
 Driven = Callable[..., AbstractContextManager[Marionette]]
 
 
 @pytest.fixture
-def driven_firefox(
-    start: Start, session: dict[str, str], home: Path, private_home: Callable[[str], Path]
-) -> Driven:
-    """`with driven_firefox() as firefox:` is `sandbox firefox` with its remote control on, its profile new."""
+def driven_firefox(start: Start, session: dict[str, str], private_home: Callable[[str], Path]) -> Driven:
+    """
+    `with driven_firefox() as firefox:` is `sandbox firefox` with its remote control on, its profile new.
+
+    `handlers` is what it does with links of some schemes. Source: uriloader/exthandler/HandlerList.sys.mjs.
+    """
     need("firefox", "firefox-esr")
 
     @contextmanager
-    def driven(*words: str, settings: Sequence[str] = ()) -> Iterator[Marionette]:
-        profile = private_home("firefox") / "profile"
-        profile.mkdir()
-        lines = [f'user_pref("{name}", {value});\n' for name, value in SETTINGS.items()]
-        (profile / "user.js").write_text("".join(lines))
+    def driven(*words: str | Path, handlers: object = None) -> Iterator[Marionette]:
+        profile = new_profile(private_home("firefox") / ".mozilla" / "firefox")
+        if handlers:
+            (profile / "handlers.json").write_text(json.dumps({"mimeTypes": {}, "schemes": handlers}))
         port = profile / "MarionetteActivePort"
-        options = ["--profile", str(home / "profile"), "--marionette", "--remote-allow-system-access"]
-        with start("firefox", *options, *words) as log:
+        with start("firefox", "--marionette", "--remote-allow-system-access", *words) as log:
             until(
                 lambda: port.exists() and port.read_text() != "",
                 "Firefox's remote control",
@@ -109,3 +144,26 @@ def driven_firefox(
                 yield marionette
 
     return driven
+
+
+def new_profile(directory: Path) -> Path:
+    """
+    Make the profile that Firefox takes when none is named, so that it is the one that a second start looks for, too.
+
+    Firefox takes a profile for its own only when it was used by a Firefox from the same directory, which is what
+    compatibility.ini says. Source: nsToolkitProfileService::IsProfileForCurrentInstall.
+    """
+    program_directory = next(path for path in FIREFOX_DIRECTORIES if (path / "platform.ini").exists())
+    profile = directory / "driven"
+    profile.mkdir(parents=True)
+    lines = [f'user_pref("{name}", {value});\n' for name, value in SETTINGS.items()]
+    (profile / "user.js").write_text("".join(lines))
+    (profile / "compatibility.ini").write_text(
+        "[Compatibility]\nLastVersion=1.0_1/1\nLastOSABI=Linux_x86_64-gcc3\n"
+        f"LastPlatformDir={program_directory}\nLastAppDir={program_directory}/browser\n"
+    )
+    (directory / "profiles.ini").write_text(
+        "[Profile0]\nName=driven\nIsRelative=1\nPath=driven\nDefault=1\n\n"
+        "[General]\nStartWithLastProfile=1\nVersion=2\n"
+    )
+    return profile

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Box, need
 from desktop.conftest import Start
-from pictures import Picture, drawn_by_lot, page_of, read, wait_for
+from pictures import drawn_by_lot, of_wayland_screen, page_of, wait_for
 from servers import Page, WebServer, XServer, xauthority
 
 CONNECT = """
@@ -77,18 +77,8 @@ def test_firefox_shows_a_page_through_wayland(
     wayland: None, web: WebServer, start: Start, session: dict[str, str], tmp_path: Path
 ) -> None:
     need("firefox", "firefox-esr")
-    tool = need("weston-screenshooter")
     colours = drawn_by_lot(4)
     web.pages["/"] = Page(page_of(colours))
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
     kept = tmp_path / "wayland.png"
-
-    def of_screen() -> Picture:
-        subprocess.run([tool], env=session, cwd=pictures, check=True, capture_output=True, timeout=20)
-        for path in pictures.iterdir():
-            path.replace(kept)
-        return read(kept)
-
     with start("firefox", f"{web.address}/") as log:
-        wait_for(of_screen, colours, LARGE, kept, log)
+        wait_for(lambda: of_wayland_screen(kept, session), colours, LARGE, kept, log)

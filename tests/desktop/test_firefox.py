@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import need
 from desktop.conftest import Driven, Start
 from marionette import ScriptFailed
-from pictures import Colour, drawn_by_lot, of_x_screen, page_of, wait_for
+from pictures import drawn_by_lot, of_x_screen, page_of, pdf_of, wait_for
 from servers import Page, WebServer, XServer, until
 
 pytestmark = pytest.mark.timeout(180)
 LARGE = 100 * 100
 """Pixels of a block that nobody could overlook."""
-
-
-def pdf_of(colours: Sequence[Colour]) -> bytes:
-    """A document of one page: upright blocks of these colours, side by side."""
-    wide = 600 // len(colours)
-    drawing = "".join(
-        f"{red / 255:.5f} {green / 255:.5f} {blue / 255:.5f} rg {i * wide} 0 {wide} 400 re f\n"
-        for i, (red, green, blue) in enumerate(colours)
-    ).encode()
-    objects = (
-        b"<< /Type /Catalog /Pages 2 0 R >>",
-        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 400] /Contents 4 0 R >>",
-        b"<< /Length %d >>\nstream\n%sendstream" % (len(drawing), drawing),
-    )
-    content = b"%PDF-1.4\n"
-    places = []
-    for number, described in enumerate(objects, 1):
-        places.append(len(content))
-        content += b"%d 0 obj\n%s\nendobj\n" % (number, described)
-    table = b"".join(b"%010d 00000 n \n" % place for place in places)
-    start = len(content)
-    content += b"xref\n0 %d\n0000000000 65535 f \n%s" % (len(objects) + 1, table)
-    return content + b"trailer\n<< /Root 1 0 R /Size %d >>\nstartxref\n%d\n%%%%EOF\n" % (
-        len(objects) + 1,
-        start,
-    )
 
 
 def test_firefox_shows_a_page_of_a_server_on_loopback(

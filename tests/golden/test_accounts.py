@@ -32,6 +32,7 @@ LINES = re.compile(r"(?<=\.toml):[0-9]+(-[0-9]+)?")
         ("firefox", machines.machine),
         ("strict", machines.machine),
         ("foo", machines.x11),
+        ("reader", machines.library),
     ],
 )
 def test_an_account_is_as_it_was_reviewed(app: str, session: Callable[[], FakeHost]) -> None:

@@ -7,6 +7,7 @@ After a change that is meant: UPDATE_GOLDEN=1 pytest tests/golden, and read the 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,13 +15,18 @@ import machines
 import pytest
 from fakes import FakeHost
 
+from sandboxer.broker.rules import Rules, decode
+from sandboxer.cli.plan_page import right_names
+from sandboxer.host.installation import broker_client
 from sandboxer.plan.build import build
 from sandboxer.plan.ops import OpKind, Plan, PlanFlag
 from sandboxer.policy.layers import load
 from sandboxer.resolve import resolve
 
 HERE = Path(__file__).parent
+LINE = re.compile(r":[0-9]+")
 SHOWN_BYTES = 200
+SESSIONS = (machines.wayland, machines.x11, machines.nvidia)
 
 
 def dump(plan: Plan) -> Iterator[str]:
@@ -33,8 +39,8 @@ def dump(plan: Plan) -> Iterator[str]:
     for op in plan.ops:
         words = [op.kind.name, str(op.box_path)]
         if op.source:
-            words.append(f"<- {op.source}")
-        if op.kind in (OpKind.DIR, OpKind.FILE, OpKind.OWN):
+            words.append(f"<- {'sandbox-broker' if op.source == broker_client() else op.source}")
+        if op.kind in (OpKind.DIR, OpKind.FILE, OpKind.OWN, OpKind.LISTEN):
             words.append(f"{op.mode:04o}")
         words += [flag.name or "?" for flag in type(op.flags) if flag in op.flags]
         if op.kind is OpKind.FILE:
@@ -43,10 +49,31 @@ def dump(plan: Plan) -> Iterator[str]:
     yield ""
     for entry in plan.environment:
         yield f"{entry.kind.name} {entry.name}" + (f"={entry.value}" if entry.value else "")
+    if plan.broker:
+        yield ""
+        yield from dump_rules(decode(plan.broker))
 
 
-@pytest.mark.parametrize("app", ["firefox", "foo"])
-@pytest.mark.parametrize("session", [machines.wayland, machines.x11, machines.nvidia])
+def dump_rules(rules: Rules) -> Iterator[str]:
+    """What the broker goes by; of an origin as above."""
+    yield f"broker of {rules.app}, logs to {rules.log}, never {' '.join(rules.hidden)}"
+    for rule in rules.paths:
+        place = f"{rule.path} <- {rule.root} {rule.name or '*'} {'links' if rule.follow else 'no links'}"
+        yield f"{' '.join(right_names(rule.rights))} {place}    ({LINE.sub('', rule.origin)})"
+    for service in rules.services:
+        keys = " ".join(service.keys)
+        yield f"connect {service.name} <- {service.path} {keys}    ({LINE.sub('', service.origin)})"
+    for item in rules.outward:
+        yield f"present {item.kind} {item.value}    ({LINE.sub('', item.origin)})"
+
+
+@pytest.mark.parametrize(
+    ("app", "session"),
+    [
+        *((app, session) for app in ("firefox", "foo") for session in SESSIONS),
+        ("reader", machines.library),
+    ],
+)
 def test_a_plan_is_as_it_was_reviewed(app: str, session: Callable[[], FakeHost]) -> None:
     host = session()
     host.add("/usr/bin/foo", "")

@@ -53,11 +53,33 @@ static void read_op(const struct plan *plan, const struct plan_op *op)
     read_path(plan, op->box_path);
     read_string(plan, op->source);
     read_string(plan, op->origin);
-    if (op->kind == SBX_OP_BIND)
+    if (op->kind == SBX_OP_BIND || op->kind == SBX_OP_CONNECT)
         read_path(plan, op->source);
     if (op->kind == SBX_OP_FILE)
         read_bytes(plan->data + op->data_offset, op->data_size);
-    if (op->kind < SBX_OP_DIR || op->kind > SBX_OP_HIDE)
+    if (op->kind < SBX_OP_DIR || op->kind > SBX_OP_CONNECT)
+        abort();
+}
+
+/* The launcher keeps them in arrays of these sizes, and joins a name and a number in a small buffer. */
+static void read_sockets(const struct plan *plan)
+{
+    const struct plan_header *header = plan->header;
+    uint32_t listeners = 0, connections = 0;
+
+    for (uint32_t i = 0; i < header->ops.count; i++) {
+        const struct plan_op *op = &plan->ops[i];
+        const char *name = plan_string(plan, op->source);
+
+        if (op->kind == SBX_OP_LISTEN && (++listeners > SBX_LISTEN_MAX || !name[0] || strlen(name) > 32 || strchr(name, '=')))
+            abort();
+        if (op->kind == SBX_OP_CONNECT && (connections >= SBX_CONNECT_MAX || op->mode != SBX_CONNECT_FIRST + connections++))
+            abort();
+    }
+    read_bytes(plan->data + header->broker.offset, header->broker.count);
+    if ((listeners > 0) != (header->broker.count > 0) || header->broker.count > header->data.count)
+        abort();
+    if ((header->flags & SBX_PLAN_BROKER_DESCRIPTOR) && listeners == 0)
         abort();
 }
 
@@ -67,6 +89,7 @@ static void read_plan(const struct plan *plan)
 
     for (uint32_t i = 0; i < header->ops.count; i++)
         read_op(plan, &plan->ops[i]);
+    read_sockets(plan);
     for (uint32_t i = 0; i < header->environment.count; i++) {
         read_string(plan, plan->environment[i].name);
         read_string(plan, plan->environment[i].value);
@@ -110,7 +133,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     return 0;
 }
 
-/* Most blind changes end at the table of sections; so in three of four cases that is put right again, to get past it. */
+/* Most blind changes end at the table of sections; so in three of four cases that is put right again, to get past it, and
+ * with it where the broker's rules are. */
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
 {
     static const uint64_t record_sizes[] = {
@@ -135,6 +159,10 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
             section[i].count = (uint32_t)(room / record_sizes[i]);
         end = start + section[i].count * record_sizes[i];
     }
+    if (header.broker.offset > header.data.count)
+        header.broker.offset = 0;
+    if (header.broker.count > header.data.count - header.broker.offset)
+        header.broker.count = header.data.count - header.broker.offset;
     memcpy(data, &header, sizeof header);
     return size;
 }

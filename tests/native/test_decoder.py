@@ -32,6 +32,8 @@ from sandboxer.words import BoxPath, Origin
 TREE = Path(__file__).resolve().parent.parent.parent
 SECTIONS_AT = struct.calcsize("<8s21I")
 """Where the table of the eight sections begins in the header."""
+BROKER_AT = struct.calcsize("<8s21I16I4I")
+"""Where the header says where the broker's rules are."""
 INTERESTING = (
     0,
     1,
@@ -57,6 +59,8 @@ INTERESTING = (
 )
 FUZZ_RUNS = 10_000_000 if COMPLETE else 1_000_000
 
+SOCKETS = (OpKind.LISTEN, OpKind.CONNECT)
+
 name_texts = st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1, max_size=20).filter(
     lambda name: name not in (".", "..") and len(os.fsencode(name)) <= 255
 )
@@ -70,7 +74,7 @@ origins = texts.map(lambda text: Origin(text.rstrip()))  # as an origin prints i
 
 @st.composite
 def operations(draw: st.DrawFn) -> Op:
-    kind = draw(st.sampled_from(OpKind))
+    kind = draw(st.sampled_from([kind for kind in OpKind if kind not in SOCKETS]))
     flags = OpFlag(draw(st.integers(0, 15))) if kind is OpKind.BIND else OpFlag(0)
     source = draw(paths) if kind is OpKind.BIND else draw(some_texts) if kind is OpKind.LINK else ""
     return Op(
@@ -81,6 +85,41 @@ def operations(draw: st.DrawFn) -> Op:
         mode=draw(st.integers(0, 0o1777)),
         flags=flags,
         origin=draw(origins),
+    )
+
+
+@st.composite
+def with_sockets(draw: st.DrawFn, plan: Plan) -> Plan:
+    """The plan with sockets for a broker and connections, and what has to go with them."""
+    listeners = [
+        Op(
+            kind=OpKind.LISTEN,
+            box_path=BoxPath(draw(paths)),
+            source=draw(st.text("abcz09-", min_size=1, max_size=32)),
+            mode=draw(st.integers(0, 0o777)),
+            flags=draw(st.sampled_from([OpFlag(0), OpFlag.STREAM])),
+            origin=draw(origins),
+        )
+        for _ in range(draw(st.integers(0, ops.LISTEN_MAX)))
+    ]
+    connections = [
+        Op(
+            kind=OpKind.CONNECT,
+            box_path=BoxPath(f"/dev/fd/{number}"),
+            source=draw(paths),
+            mode=number,
+            origin=draw(origins),
+        )
+        for number in range(ops.CONNECT_FIRST, ops.CONNECT_FIRST + draw(st.integers(0, ops.CONNECT_MAX)))
+    ]
+    broker = draw(st.binary(min_size=1, max_size=200)) if listeners else b""
+    reserved = range(ops.BROKER_DESCRIPTOR, ops.CONNECT_FIRST + ops.CONNECT_MAX)
+    return changed(
+        plan,
+        ops=(*plan.ops, *listeners, *connections),
+        broker=broker,
+        flags=plan.flags if broker else plan.flags & ~PlanFlag.BROKER_DESCRIPTOR,
+        keep_fds=tuple(fd for fd in plan.keep_fds if fd not in reserved),
     )
 
 
@@ -105,7 +144,7 @@ stamps = st.builds(
 flag_sets = st.integers(0, sum(PlanFlag)).map(
     lambda bits: PlanFlag(bits | (PlanFlag.DOCUMENTS_READ if bits & PlanFlag.DOCUMENTS_WRITE else 0))
 )
-any_plan = st.builds(
+plain_plans = st.builds(
     Plan,
     app=st.text("abc-.", min_size=1, max_size=128),
     request=st.lists(texts, min_size=1, max_size=8).map(tuple),
@@ -122,7 +161,21 @@ any_plan = st.builds(
     stamps=st.lists(stamps, max_size=5).map(tuple),
     program=st.integers(1, 40).flatmap(lambda count: st.binary(min_size=8 * count, max_size=8 * count)),
 )
+any_plan = plain_plans.flatmap(with_sockets)
 EXAMPLE = plans.small_box(["/usr/bin/true", "word"], home="/home/t", keep_fds=(3, 9), notice="a notice")
+WITH_SOCKETS = plans.small_box(
+    ["/usr/bin/true"],
+    home="/home/t",
+    flags=PlanFlag.BROKER_DESCRIPTOR,
+    more=[
+        plans.listen("broker"),
+        plans.listen("ssh-agent", stream=True),
+        plans.connect("/run/user/1000/wayland-0"),
+        plans.connect("/run/user/1000/pipewire-0", ops.CONNECT_FIRST + 1),
+    ],
+    broker=b"the rules of a broker",
+)
+EXAMPLES = pytest.mark.parametrize("plan", [EXAMPLE, WITH_SOCKETS], ids=["plain", "with sockets"])
 
 
 BROAD = settings(
@@ -139,9 +192,9 @@ def changed(plan: Plan, **fields: object) -> Plan:
     return Plan(**(kept | fields))
 
 
-def example() -> bytes:
+def example(plan: Plan = EXAMPLE) -> bytes:
     """A plan as it is stored. Its numbers don't depend on who runs the tests."""
-    return encode(changed(EXAMPLE, uid=1000, gid=1000))
+    return encode(changed(plan, uid=1000, gid=1000))
 
 
 def try_to_decode(image: bytes) -> bool:
@@ -173,6 +226,25 @@ def test_origins_read_back_as_they_are_printed() -> None:
 
 def test_the_image_of_a_real_box_is_accepted() -> None:
     assert EXAMPLE.ops[3].box_path == decode(example()).ops[3].box_path
+
+
+def with_header(at: int, *numbers: int) -> bytes:
+    """The image of a box with a broker, with some numbers of its header changed."""
+    listen = Op(kind=OpKind.LISTEN, box_path=BoxPath("/run/sandboxer/broker"), source="broker", mode=0o600)
+    plan = changed(EXAMPLE, uid=1000, gid=1000, ops=(*EXAMPLE.ops, listen), broker=b"rules")
+    image = bytearray(encode(plan))
+    assert b"rules" == decode(bytes(image)).broker
+    struct.pack_into(f"<{len(numbers)}I", image, at, *numbers)
+    return bytes(image)
+
+
+@pytest.mark.parametrize(("offset", "size"), [(0, 0), (0, 2**32 - 1), (2**32 - 1, 2), (8, 2**20), (2**20, 1)])
+def test_rules_of_a_broker_that_lie_elsewhere_are_refused(offset: int, size: int) -> None:
+    assert not try_to_decode(with_header(BROKER_AT, offset, size))
+
+
+def test_a_header_that_goes_on_after_the_broker_is_refused() -> None:
+    assert not try_to_decode(with_header(BROKER_AT + 8, 1))
 
 
 @given(st.binary(max_size=2048))
@@ -214,8 +286,9 @@ def test_an_image_beyond_the_limit_is_refused() -> None:
     assert not try_to_decode(example() + bytes(ops.PLAN_SIZE_MAX))
 
 
-def test_every_number_of_an_image_may_be_anything_without_a_crash() -> None:
-    image = example()
+@EXAMPLES
+def test_every_number_of_an_image_may_be_anything_without_a_crash(plan: Plan) -> None:
+    image = example(plan)
     accepted = 0
     for place in range(0, len(image) - 3, 4):
         for value in INTERESTING:
@@ -223,8 +296,9 @@ def test_every_number_of_an_image_may_be_anything_without_a_crash() -> None:
     assert accepted > 0, "no change was accepted: the images differ in more than what was changed"
 
 
-def test_every_byte_of_the_header_may_be_anything_without_a_crash() -> None:
-    image = bytearray(example())
+@EXAMPLES
+def test_every_byte_of_the_header_may_be_anything_without_a_crash(plan: Plan) -> None:
+    image = bytearray(example(plan))
     for place in range(HEADER_SIZE):
         kept = image[place]
         for value in range(256):
@@ -274,9 +348,10 @@ def test_a_path_that_is_not_normal_is_refused(path: bytes, reason: str) -> None:
         decode(image.replace(marked, path))
 
 
-def test_fifty_thousand_changed_images_do_not_crash_it() -> None:
+@EXAMPLES
+def test_fifty_thousand_changed_images_do_not_crash_it(plan: Plan) -> None:
     """The quick, blind kind, beside the fuzzer's: always the same ones, so that a failure can be repeated."""
-    image, chance = example(), random.Random(20)
+    image, chance = example(plan), random.Random(20)
     for _ in range(50_000):
         broken = bytearray(image)
         for _ in range(chance.randint(1, 6)):
@@ -303,6 +378,7 @@ def test_the_fuzzer_finds_nothing(tmp_path: Path, record_property: Callable[[str
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     (corpus / "box").write_bytes(example())
+    (corpus / "sockets").write_bytes(example(WITH_SOCKETS))
     small = changed(EXAMPLE, uid=1000, gid=1000, ops=EXAMPLE.ops[:4], keep_fds=())
     (corpus / "small").write_bytes(encode(small))
     done = subprocess.run(

@@ -7,13 +7,15 @@
  *
  * Words: NAME=VALUE, where NAME is a namespace (user, mnt, pid, ipc, uts, net, cgroup) with its inode outside,
  * keyring= the session keyring's number outside, marker= a file that only the host has, abstract= the name of an
- * abstract socket that somebody outside listens on.
+ * abstract socket that somebody outside listens on, broker= (if given) the path of a socket on which somebody answers
+ * within five seconds.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/keyctl.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -183,6 +185,25 @@ static void report_attempts(char **words)
     printf(" init-memory=%s", outcome(made));
 }
 
+/* Whether a broker answers a message at all. */
+static void report_broker(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    struct pollfd answer = {.fd = fd, .events = POLLIN};
+    char byte;
+
+    strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+    long result = connect(fd, (struct sockaddr *)&address, sizeof address);
+    if (result == 0)
+        result = send(fd, "pid", 3, MSG_NOSIGNAL);
+    errno = result < 0 ? errno : ETIMEDOUT;
+    if (result > 0)
+        result = poll(&answer, 1, 5000) == 1 && recv(fd, &byte, 1, 0) == 1 ? 0 : -1;
+    printf(" broker=%s", outcome(result));
+    close(fd);
+}
+
 int main(int argc, char **argv)
 {
     char name[256] = "";
@@ -199,6 +220,8 @@ int main(int argc, char **argv)
     report_directory("processes", "/proc", is_process);
     report_mounts();
     report_attempts(argv + 1);
+    if (*word(argv + 1, "broker"))
+        report_broker(word(argv + 1, "broker"));
     printf(" complete=yes\n");
     return fflush(stdout) ? 1 : 0;
 }

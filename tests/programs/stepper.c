@@ -7,8 +7,8 @@
  *   stepper REPORT kill PROCESS CALL VICTIM COMMAND...      before that call, process VICTIM is killed, and is gone
  *
  * Processes count from 0 in the order in which they come to be: of a launcher, 0 is the monitor, 1 the box's first
- * process, 2 the application. Calls count from 0 in each process, from its first program's start. The application's
- * calls are left alone once it has executed its program. strace can inject faults too, but its counts run in each
+ * process, 2 the application. Calls count from 0 in each process, from its first program's start. The calls of all but
+ * the first two are left alone once they have executed a program of their own. strace can inject faults too, but its counts run in each
  * process at once, so that a fault of the monitor's would hide the same one of the box's first process.
  *
  * REPORT gets one line for each event, in order:
@@ -34,7 +34,7 @@ enum mode { LIST, FAULT, KILL };
 
 static FILE *report;
 static pid_t processes[PROCESSES_MAX], victim, held;
-static int count, program_runs, fault_pending;
+static int count, program_runs, fault_pending, has_executed[PROCESSES_MAX];
 static long calls[PROCESSES_MAX];
 static enum mode mode;
 static long chosen_process, chosen_call, argument; /* argument: the errno, or the victim */
@@ -142,17 +142,16 @@ static void at_call(pid_t pid, int process)
 }
 
 /* Returns how the process is to go on. */
-static int at_stop(pid_t pid, int status, int *signal, int *started)
+static int at_stop(pid_t pid, int status, int *signal)
 {
     int process = number_of(pid), event = status >> 16, kind = WSTOPSIG(status);
 
     *signal = 0;
     if (event == PTRACE_EVENT_EXEC) {
         program_runs = 1;
-        if (process == APPLICATION) {
-            *started = 1;
+        has_executed[process] = 1;
+        if (process == APPLICATION)
             fputs("started\n", report);
-        }
     } else if (event == PTRACE_EVENT_CLONE || event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK) {
         unsigned long child;
         if (ptrace(PTRACE_GETEVENTMSG, pid, NULL, &child) == 0)
@@ -164,14 +163,14 @@ static int at_stop(pid_t pid, int status, int *signal, int *started)
         at_call(pid, process);
     else if (event == 0)
         *signal = kind;
-    if (process > APPLICATION || (process == APPLICATION && *started))
+    if (process >= APPLICATION && has_executed[process])
         return PTRACE_CONT;
     return mode == LIST || process == chosen_process || !program_runs ? PTRACE_SYSCALL : PTRACE_CONT;
 }
 
 static void follow(void)
 {
-    int status, started = 0;
+    int status;
     pid_t pid;
 
     while ((pid = waitpid(-1, &status, __WALL)) > 0 || errno == EINTR) {
@@ -187,7 +186,7 @@ static void follow(void)
             }
             continue;
         }
-        int how = at_stop(pid, status, &signal, &started);
+        int how = at_stop(pid, status, &signal);
         if (pid != held)
             (void)ptrace(how, pid, NULL, signal); /* ESRCH: killed meanwhile; waitpid() will tell */
     }

@@ -27,7 +27,7 @@ def said(
     text: str, *, host: FakeHost | None = None, name: str = "apps/foo.toml"
 ) -> list[tuple[str, int, str]]:
     """What is found in a policy of the user's: (level, line, what)."""
-    host = host or machines.x11()
+    host = host or machines.x11({"/home/ann/Downloads/x": ""})
     host.add(f"{OWN}/{name}", text)
     return [(finding.level, finding.line, finding.what) for finding in findings(host, f"{OWN}/{name}")]
 
@@ -83,10 +83,43 @@ def test_a_display_that_is_not_there_is_no_fault_of_the_policy() -> None:
         ('[files]\nread = ["~/Downloads"]\nwrite = ["~/Downloads"]', 2, "this is granted already"),
         ("[advanced]\nnested = true", 2, "this opens a hole: may make namespaces for a sandbox of its own"),
         ('[environment]\nkeep = ["GH_TOKEN"]', 2, "this opens a hole: knows your GH_TOKEN"),
+        ('[broker]\nread = ["~/.ssh"]', 2, "this lets it read what should be yours alone"),
+        ('[broker]\nread = ["?~/absent"]', 2, "this grants nothing here"),
+        ('[files]\nread = ["~/Downloads"]\n[broker]\nlist = ["~/Downloads"]', 4, "this is granted already"),
+        ('[files]\nwrite = ["~/Downloads"]\n[broker]\nmkdir = ["Downloads"]', 4, "this is granted already"),
+        ('[broker]\nread = [\n"~/Downloads/x",\n"~/Downloads"]', 3, "this is granted already"),
+        ('[broker]\ncreate = ["~/Downloads"]', 2, "a file that is made must be opened to be written"),
+        ('[broker]\nssh-agent-keys = ["me"]', 2, "no SSH agent is given, so its keys are named for nothing"),
+        ("[broker]\ndescriptor = true", 2, "there is nothing to ask for, and so no broker"),
+        (
+            '[files]\nsiblings = true\ndocuments = "none"',
+            2,
+            "nothing is handed in, so there is nothing beside it",
+        ),
+        (
+            '[broker]\nlinks = ["https"]',
+            2,
+            "this opens a hole: can send out what it reads, in https links that your own program opens outside",
+        ),
     ],
 )
 def test_what_is_allowed_and_doubtful_is_a_warning_with_its_line(text: str, line: int, what: str) -> None:
     assert (WARNING, line, what) in said(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[broker]\nread = ["~/Downloads"]\nwrite = ["~/Downloads"]\ncreate = ["~/Downloads"]',
+        '[files]\nread = ["~/Downloads"]\n[broker]\nappend = ["~/Downloads"]\ncreate = ["~/Downloads"]',
+        '[broker]\nread = ["~/Downloads"]\ndescriptor = true',
+        'extends = ["gui", "network", "links"]',
+    ],
+)
+def test_rules_that_complete_one_another_are_not_doubtful(text: str) -> None:
+    host = machines.wayland({"/home/ann/Downloads/x": ""})
+    assert not any("granted already" in what or "must be opened" in what for _, _, what in said(text, host=host))
+    assert not any("nothing to ask" in what or "links" in what for _, _, what in said(text, host=host))
 
 
 def test_x11_and_the_network_together_are_worse_than_each() -> None:

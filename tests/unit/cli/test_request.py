@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sandboxer.cli.request import app_request, run_request
+from sandboxer.cli.request import HandedFile, app_request, run_request
 from sandboxer.errors import UsageError
 from sandboxer.plan.ops import PlanFlag
 
@@ -82,8 +82,41 @@ def test_a_policy_with_a_slash_or_an_ending_is_a_file(policy: str, file: str | N
         ("--set", "--", "x"),
         ("--die-with-parent=yes", "--", "x"),
         ("cmd", "--", "x"),
+        ("--fd", "--", "x"),
+        ("--fd", "path", "--", "x"),
+        ("--fd", "A=", "--", "x"),
+        ("--fd", "=path", "--", "x"),
+        ("--fd", "A B=path", "--", "x"),
+        ("--fd=1=path", "--", "x"),
+        ("--fd", "A=x", "--fd", "A=y", "--", "x"),
     ],
 )
 def test_what_cannot_be_understood_is_refused(words: tuple[str, ...]) -> None:
     with pytest.raises(UsageError):
         run(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "path", "write"),
+    [
+        (("--fd", "A=x"), "A", "x", False),
+        (("--fd=A=x:ro",), "A", "x", False),
+        (("--fd", "DATA_1=/a b/c:rw"), "DATA_1", "/a b/c", True),
+        (("--fd", "A=x:y"), "A", "x:y", False),
+        (("--fd", "A=b=c:rw"), "A", "b=c", True),
+        (("--fd", "A=x:rw:ro"), "A", "x:rw", False),
+        (("--fd", "A=:rw"), "A", ":rw", False),
+    ],
+)
+def test_a_file_by_number_has_a_name_a_path_and_a_mode(
+    words: tuple[str, ...], name: str, path: str, write: bool
+) -> None:
+    request = run_request(["run", *words, "--", "x"], debug=False)
+    assert (HandedFile(name=name, path=path, write=write),) == request.files
+
+
+def test_files_by_number_choose_no_plan() -> None:
+    request = run_request(["run", "--fd", "A=x", "--set", "a=1", "--fd=B=y:rw", "--", "x", "--fd"], debug=False)
+    assert ("run", "--set", "a=1") == request.words
+    assert ("run", "--set", "a=1", "--", "x", "--fd") == request.rest
+    assert ["A", "B"] == [file.name for file in request.files]

@@ -12,6 +12,7 @@ from sandboxer.grants.display import grants
 from sandboxer.grants.grant import Grant, Weight
 from sandboxer.plan.ops import OpKind
 from sandboxer.policy.model import Display, Network, Policy
+from sandboxer.resolve import resolve
 
 GUI = Display(wayland="if-present", x11="fallback")
 
@@ -137,3 +138,27 @@ def test_a_cookie_written_anew_reads_back() -> None:
         again.name,
         again.data,
     )
+
+
+def test_one_connection_is_a_descriptor_and_no_socket() -> None:
+    (grant,) = granted(Display(wayland="one-connection", x11="fallback"), wayland())
+    (connect,) = grant.ops
+    assert (OpKind.CONNECT, "/dev/fd/100", f"{RUNTIME}/wayland-0", 100) == (
+        connect.kind,
+        connect.box_path,
+        connect.source,
+        connect.mode,
+    )
+    assert {"WAYLAND_SOCKET": "100", "XDG_SESSION_TYPE": "wayland"} == variables([grant])
+
+
+def test_one_connection_must_be_there() -> None:
+    with pytest.raises(ResolveError, match="Wayland socket"):
+        granted(Display(wayland="one-connection", x11="fallback"), x11())
+
+
+def test_a_connection_stays_where_it_is_though_its_path_leads_through_a_link() -> None:
+    found = resolve(effective(Policy(display=Display(wayland="one-connection"))), wayland(), command_given=True)
+    assert ["/dev/fd/100"] == [
+        op.box_path for grant in found.grants for op in grant.ops if op.kind is OpKind.CONNECT
+    ]

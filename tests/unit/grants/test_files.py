@@ -6,7 +6,7 @@ import pytest
 from fakes import Directory, FakeHost, Link, Node
 from machines import SOCKET, effective, machine
 
-from sandboxer.errors import ResolveError
+from sandboxer.errors import PolicyError, ResolveError
 from sandboxer.grants.files import grants
 from sandboxer.grants.grant import Grant, Weight, Withheld
 from sandboxer.host.view import FileType
@@ -200,3 +200,28 @@ def test_a_piece_of_work_is_shared_from_its_top() -> None:
     assert "/home/ann/work" in ops(wanted, host)
     host.working_directory = "/home/ann/Documents"
     assert "/home/ann/Documents" in ops(wanted, host)
+
+
+def test_siblings_come_with_documents_and_are_told() -> None:
+    for files, expected, words in (
+        (Files(), False, "can read the files that you name on its command line"),
+        (
+            Files(siblings=True),
+            True,
+            "can read the files that you name on its command line, and all that lies beside them",
+        ),
+    ):
+        (grant,) = (
+            item
+            for item in given(files, machine())
+            if isinstance(item, Grant) and item.flags & PlanFlag.DOCUMENTS_READ
+        )
+        assert (expected, words) == (bool(grant.flags & PlanFlag.DOCUMENTS_SIBLINGS), grant.words)
+    none = given(Files(siblings=True, documents="none"), machine())
+    assert not any(isinstance(item, Grant) and item.flags for item in none)
+
+
+def test_siblings_would_show_what_is_hidden_so_a_policy_has_one_of_them() -> None:
+    with pytest.raises(PolicyError, match="whatever lies beside a document"):
+        given(Files(siblings=True, hide=("~/.ssh",)), machine())
+    assert given(Files(siblings=True, hide=("~/.ssh",), documents="none"), machine())

@@ -265,6 +265,17 @@ def test_the_launcher_is_looked_for_beside_the_console_script(
     assert str(tmp_path / "sandbox") == native_program()
 
 
+def test_a_launcher_that_lies_where_the_user_stands_is_never_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A companion is started with -c, perhaps in a directory that the application can write to."""
+    (tmp_path / "sandbox").write_text("")
+    (tmp_path / "sandbox").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["-c"])
+    assert str(tmp_path / "sandbox") != native_program()
+
+
 @pytest.mark.skipif(os.getuid() == 0, reason="root can search every directory")
 def test_what_cannot_be_searched_is_absent_until_the_directory_changes(tmp_path: Path) -> None:
     closed = tmp_path / "closed"

@@ -122,3 +122,16 @@ def test_nothing_that_is_read_only_becomes_writable_by_it() -> None:
 def test_a_private_home_is_the_application_s_to_arrange() -> None:
     given = (bind("/home/ann", "/data/home", W), bind("/home/ann/a/b", "/srv/b"))
     assert given == anchored(given, BoxPath("/home/ann"))
+
+
+def test_a_socket_of_the_broker_s_is_made_by_the_box_and_not_in_what_is_the_host_s() -> None:
+    listen = op(OpKind.LISTEN, "/run/sandboxer/broker", "broker", mode=0o600)
+    assert (op(OpKind.OWN, "/run"), listen) == ordered((listen, op(OpKind.OWN, "/run")))
+    with pytest.raises(ResolveError, match="things of its own"):
+        ordered((listen, bind("/run")))
+
+
+def test_a_connection_is_left_as_it_is() -> None:
+    connect = op(OpKind.CONNECT, "/dev/fd/100", "/run/user/1000/wayland-0", mode=100)
+    fd = op(OpKind.LINK, "/dev/fd", "/proc/self/fd")
+    assert (fd, connect) == ordered((connect, fd))

@@ -79,7 +79,7 @@ class Image:
 
 def test_the_header_holds_the_plan_s_own_fields() -> None:
     image = Image(encode(PLAN))
-    assert (b"SBXPLAN1", len(image.content), 65, 1000, 1001, 2) == (
+    assert (b"SBXPLAN2", len(image.content), 65, 1000, 1001, 2) == (
         image.magic,
         image.size,
         image.flags,
@@ -92,6 +92,68 @@ def test_the_header_holds_the_plan_s_own_fields() -> None:
         map(image.string, (image.app, image.hostname, image.notice, image.home))
     )
     assert bytes(HEADER_SIZE - 172) == image.content[172:HEADER_SIZE]
+
+
+LISTEN = Op(kind=OpKind.LISTEN, box_path=BoxPath("/run/sandboxer/broker"), source="broker", mode=0o600)
+CONNECT = Op(
+    kind=OpKind.CONNECT,
+    box_path=BoxPath("/dev/fd/100"),
+    source=HostPath("/run/user/1000/wayland-0"),
+    mode=100,
+)
+BROKERED = changed(PLAN, ops=(*PLAN.ops, LISTEN, CONNECT), broker=b"the rules")
+
+
+def test_the_broker_s_rules_lie_in_the_data_and_the_header_says_where() -> None:
+    image = Image(encode(BROKERED))
+    offset, size = struct.unpack_from("<2I", image.content, 172)
+    start = image.sections["data"][0] + offset
+    assert b"the rules" == image.content[start : start + size]
+    assert bytes(HEADER_SIZE - 180) == image.content[180:HEADER_SIZE]
+    *_, listen, connect = image.records("ops", "<HH7I")
+    assert (10, 0, 0o600, "broker") == (*listen[:3], image.string(listen[4]))
+    assert (11, 0, 100, "/dev/fd/100") == (*connect[:3], image.string(connect[3]))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"broker": b""},
+        {"ops": ()},
+        {"ops": (changed(LISTEN, source=""),)},
+        {"ops": (changed(LISTEN, source="a" * 33),)},
+        {"ops": (changed(LISTEN, source="Broker"),)},
+        {"ops": (changed(LISTEN, source="a=b"),)},
+        {"ops": (changed(LISTEN, mode=0o1777),)},
+        {"ops": (changed(LISTEN, flags=OpFlag.WRITE),)},
+        {"ops": (LISTEN,) * (ops.LISTEN_MAX + 1)},
+        {"ops": (LISTEN, changed(CONNECT, mode=101))},
+        {"ops": (LISTEN, changed(CONNECT, mode=101, box_path=BoxPath("/dev/fd/101")))},
+        {"ops": (LISTEN, changed(CONNECT, box_path=BoxPath("/dev/fd/0100")))},
+        {"ops": (LISTEN, changed(CONNECT, source="wayland-0"))},
+        {"ops": (LISTEN, changed(CONNECT, flags=OpFlag.STREAM))},
+        {"ops": (LISTEN, CONNECT, CONNECT)},
+        {
+            "ops": (
+                LISTEN,
+                *(
+                    changed(CONNECT, mode=number, box_path=BoxPath(f"/dev/fd/{number}"))
+                    for number in range(100, 101 + ops.CONNECT_MAX)
+                ),
+            )
+        },
+        {"keep_fds": (100,)},
+        {"keep_fds": (99,), "flags": PlanFlag.BROKER_DESCRIPTOR},
+        {"ops": (), "broker": b"", "flags": PlanFlag.BROKER_DESCRIPTOR},
+    ],
+)
+def test_sockets_that_the_decoder_would_refuse_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(PlanError):
+        encode(changed(BROKERED, **changes))
+
+
+def test_a_kept_descriptor_may_have_a_number_that_the_policy_does_not_use() -> None:
+    assert encode(changed(BROKERED, keep_fds=(99, 101)))
 
 
 def test_sections_follow_one_another_with_zeros_up_to_the_next_multiple_of_eight() -> None:

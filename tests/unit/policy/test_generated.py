@@ -44,6 +44,8 @@ def test_the_schema_has_every_key_with_its_meaning_and_takes_no_other() -> None:
 def test_the_schema_lets_items_be_taken_away() -> None:
     items = json.loads(schema())["$defs"]["Syscalls"]["properties"]["foreign"]["items"]["enum"]
     assert ["i386", "x32", "!i386", "!x32", "!*"] == items
+    services = json.loads(schema())["$defs"]["Broker"]["properties"]["connect"]["items"]["enum"]
+    assert {"ssh-agent", "!ssh-agent", "!*"} < set(services)
 
 
 def test_the_reference_has_every_key_once() -> None:

@@ -110,7 +110,7 @@ MISTAKES = [
         "quoted switch",
         "[display]\nwayland = 'true'\n",
         2,
-        'expected true, false or "if-present"',
+        'expected true, false, "if-present" or "one-connection"',
         "wayland = true",
     ),
     Mistake(
@@ -145,6 +145,28 @@ MISTAKES = [
     Mistake(
         "list in a list", "[files]\nread = ['~/x',\n['~/y']]\n", 3, 'item 2 is ["~/y"]', "with no list in it"
     ),
+    Mistake("unknown service", "[broker]\nconnect = ['wayland',\n'pulse']\n", 3, '"pulse"', '"pulseaudio"'),
+    Mistake("unknown service taken away", "[broker]\nconnect = ['!dbus']\n", 2, '"!dbus"', "take it out"),
+    Mistake("home to the broker", "[broker]\nread = ['~']\n", 2, "the home as a whole", "name the directories"),
+    Mistake("devices to the broker", "[broker]\nread = ['/dev/null']\n", 2, "nothing of /dev", "leave it out"),
+    Mistake("relative path to the broker", "[broker]\nlist = ['papers']\n", 2, "a path begins with", '"~/papers"'),
+    Mistake("link with colon", "[broker]\nlinks = ['https://']\n", 2, "before the colon", 'write "https"'),
+    Mistake("capital scheme", "[broker]\nlinks = ['HTTPS']\n", 2, "in small letters", 'write "https"'),
+    Mistake("scheme of a number", "[broker]\nlinks = ['9p']\n", 2, "begins with a letter", '"https"'),
+    Mistake("links to files", "[broker]\nlinks = ['file']\n", 2, "whatever it names", "take it out"),
+    Mistake("links to programs", "[broker]\nlinks = ['javascript']\n", 2, "it is a program", "take it out"),
+    Mistake("ending for a type", "[broker]\npresents = ['pdf']\n", 2, "no type of files", '"application/pdf"'),
+    Mistake("all types", "[broker]\npresents = ['*/*']\n", 2, "no type of files", '"image/*"'),
+    Mistake("all programs", "[broker]\npresents = ['application/*']\n", 2, "programs and scripts", "each type"),
+    Mistake(
+        "starters", "[broker]\npresents = ['application/x-desktop']\n", 2, "it starts programs", "take it out"
+    ),
+    Mistake("no such family", "[broker]\npresents = ['picture/png']\n", 2, "begins with picture/", "image"),
+    Mistake("star in a type", "[broker]\npresents = ['image/p*']\n", 2, "small letters", '"image/*"'),
+    Mistake("short fingerprint", "[broker]\nssh-agent-keys = ['SHA256:abc']\n", 2, "43 letters", "ssh-add -l"),
+    Mistake("old fingerprint", "[broker]\nssh-agent-keys = ['MD5:aa:bb']\n", 2, "can be forged", "SHA256:"),
+    Mistake("key by file", "[broker]\nssh-agent-keys = ['~/.ssh/id']\n", 2, "it is a file", "ssh-add -l"),
+    Mistake("list for a switch", "[broker]\ndescriptor = []\n", 2, "expected true or false", "descriptor = true"),
     Mistake("unknown ABI", "[syscalls]\nforeign = ['i386',\n'x64']\n", 3, 'expected "i386" or "x32"', "x32"),
     Mistake("unknown ABI taken away", "[syscalls]\nforeign = ['!arm']\n", 2, '"!arm"', "take it out"),
     Mistake("list of tables", "[[files]]\nhome = 'host'\n", 1, "expected a table", "write [files] once"),

@@ -109,6 +109,14 @@ def test_foreign_abis_can_be_taken_away() -> None:
     ).policy.syscalls.foreign
 
 
+def test_services_and_links_can_be_taken_away() -> None:
+    broker = merged(
+        "[broker]\nconnect = ['x11', 'wayland']\nlinks = ['https', 'mailto']",
+        "[broker]\nconnect = ['!x11']\nlinks = ['!*', 'http']",
+    ).policy.broker
+    assert (("wayland",), ("http",)) == (broker.connect, broker.links)
+
+
 def test_arguments_may_repeat_since_their_place_means_something() -> None:
     effective = merged("arguments = ['-v', 'a', '-v']", "arguments = ['!a', '-v', 'b']")
     assert ("-v", "-v", "-v", "b") == effective.policy.arguments
