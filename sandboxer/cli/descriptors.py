@@ -3,12 +3,14 @@ Files that are handed over by number: `sandbox run --fd NAME=PATH`.
 
 What comes in: a request that names files. What goes out: the same request without them, after they were opened: their
 descriptors, which stay open when this process becomes the launcher, are kept, and the variable NAME holds the number.
+Links on the way are followed only where the user can't make any, so that no box can have: a shell follows the others.
 It never opens a directory, through which the application could leave its box, nor a device, which can act when it is
 opened: a shell opens those, and --keep-fd hands them over.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
 FIRST = 3
+LINKS_MAX = 40
+"""The kernel's own limit (MAXSYMLINKS)."""
+NEVER_WRITABLE = ("/", "/dev")
+"""No box can write there, whoever's it is."""
 RESERVED = range(BROKER_DESCRIPTOR, CONNECT_FIRST + CONNECT_MAX)
 """Numbers at which a policy may put descriptors of its own."""
 KINDS = {
@@ -36,8 +42,7 @@ def with_open_files(request: Request) -> Request:
     """
     Open the files of a request, and ask for their descriptors instead.
 
-    Paths are relative to the working directory, and links are followed: the user named them. A pipe waits for its other
-    side, as it does in a shell.
+    Paths are relative to the working directory. A pipe waits for its other side, as it does in a shell.
 
     Raises:
         LaunchError: a file can't be opened, or must not be.
@@ -55,7 +60,7 @@ def with_open_files(request: Request) -> Request:
 def _opened(file: HandedFile, taken: Container[int]) -> int:
     """A file's descriptor, inherited by what this process becomes, under a number that nobody else has."""
     try:
-        found = os.open(file.path, os.O_PATH | os.O_CLOEXEC)
+        found = _found(file.path)
         try:
             kind = stat.S_IFMT(os.fstat(found).st_mode)
             if kind not in (stat.S_IFREG, stat.S_IFIFO):
@@ -82,3 +87,59 @@ def _opened(file: HandedFile, taken: Container[int]) -> int:
         number = fcntl.fcntl(fd, fcntl.F_DUPFD, number + 1)
     os.close(fd)
     return number
+
+
+def _found(path: str) -> int:
+    """
+    An O_PATH descriptor of what a path names: one component at a time, none of them by a link that a box may have made.
+
+    Each link lies in a directory that is held open and that was looked at, so that nothing can come in between.
+    """
+    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    here = os.open("/" if path.startswith("/") else ".", flags)
+    ahead, links = path.split("/")[::-1], 0
+    try:
+        while ahead:
+            part = ahead.pop()
+            if part in ("", "."):
+                continue
+            there = os.open(part, flags, dir_fd=here)
+            if stat.S_ISLNK(os.fstat(there).st_mode):
+                if os.fstat(here).st_dev == os.stat("/proc").st_dev:  # the kernel's own: /dev/fd/N, <(...)
+                    os.close(there)
+                    there = os.open(part, os.O_PATH | os.O_CLOEXEC, dir_fd=here)
+                else:
+                    target = os.readlink("", dir_fd=there)
+                    os.close(there)
+                    links += 1
+                    _judge(here, part, links, path)
+                    ahead += target.split("/")[::-1]
+                    there = os.open("/", flags) if target.startswith("/") else os.dup(here)
+            os.close(here)
+            here = there
+        if path.endswith("/"):
+            os.close(os.open(".", flags, dir_fd=here))  # ENOTDIR, as the path itself would get
+    except BaseException:
+        os.close(here)
+        raise
+    return _lowest(here)
+
+
+def _lowest(fd: int) -> int:
+    """The same under the lowest number that is free, so that a file's own becomes the next one."""
+    other = os.dup(fd)
+    os.close(max(fd, other))
+    return min(fd, other)
+
+
+def _judge(directory: int, name: str, links: int, path: str) -> None:
+    if links > LINKS_MAX:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    place = os.readlink(f"/proc/self/fd/{directory}")
+    is_mine = os.fstat(directory).st_uid == os.getuid() or os.access(f"/proc/self/fd/{directory}", os.W_OK)
+    if is_mine and place not in NEVER_WRITABLE:
+        raise LaunchError(
+            "refuses to follow a link that an application could have made",
+            subject=f"{os.path.join(place, name)}: a symbolic link in a directory that you can write",
+            hint=f"name the file itself: realpath {path}",
+        )

@@ -60,6 +60,10 @@ def page(app: str, revoked: Revoked) -> Iterable[Block]:
             f" holds {holder.path}: {_means(holder, closed=revoked.closed)}",
             indent=2,
         )
+    if revoked.more:
+        yield line(f"and {revoked.more} more", indent=2)
+    if not revoked.is_whole:
+        yield line(f"{app} has too much open to look at all of it in time: there may be others.")
 
 
 def _means(holder: Holder, *, closed: bool) -> str:
@@ -71,7 +75,7 @@ def _means(holder: Holder, *, closed: bool) -> str:
         case "namespace":
             return "a copy of the mount, in namespaces that it made for itself; end it to close that"
     if closed:
-        return "a directory: it can still list the names in it, and open nothing"
+        return "a directory: it can still see the names in it and connect to sockets in it, and open nothing"
     return "a directory: it can still open what is in it, until it closes it"
 
 

@@ -83,6 +83,11 @@ def clone(fd: int, attributes: int, *, recursive: bool = True, clear: int = 0) -
     return tree
 
 
+def make_read_only(fd: int) -> None:
+    """The mount whose top `fd` is, and those beneath it."""
+    _checked(lib.kernel_mount_setattr(fd, True, RDONLY, 0, 0))
+
+
 def attach(tree: int, directory: int, name: str = "") -> None:
     """Mount a detached tree on `name` in a directory, or on the directory itself. A link there isn't followed."""
     _checked(lib.kernel_move_mount(tree, directory, os.fsencode(name)), name)

@@ -23,7 +23,7 @@ from sandboxer.plan.ops import OpFlag, OpKind, Plan
 from sandboxer.steward.boxes import Box
 from sandboxer.steward.holders import Holder
 from sandboxer.steward.ledger import Grant
-from sandboxer.words import BUILT_IN, Origin, Record
+from sandboxer.words import BUILT_IN, Origin, Record, changed
 
 SOCKET = "control"
 SIZE_MAX = 128 * 1024
@@ -96,13 +96,16 @@ class Added(Record, tag="added"):
 class Revoked(Record, tag="revoked"):
     """
     What went, and who still holds something of it. `dropped` are grants that lay within and couldn't be made again.
-    `closed`: a directory that is held is of no use any more, but for the names in it.
+    `closed`: a directory that is held is of no use any more, but for the names and sockets in it. `more`: how many
+    holders are left out. `is_whole`: all processes were looked at in time.
     """
 
     grants: tuple[Grant, ...]
     holders: tuple[Holder, ...]
     dropped: tuple[Grant, ...]
     closed: bool
+    more: int = 0
+    is_whole: bool = True
 
 
 class PolicyGrant(Record):
@@ -169,6 +172,25 @@ def policy_grants(plan: Plan) -> tuple[PolicyGrant, ...]:
 def encode(message: Request | Answer) -> bytes:
     """A message as it is sent."""
     return json.dumps(msgspec.to_builtins(message), separators=(",", ":")).encode()
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """The same for an answer, which tells of fewer holders, or is a refusal, where it would be too large."""
+    content = encode(answer)
+    while len(content) > SIZE_MAX and isinstance(answer, Revoked) and answer.holders:
+        kept = len(answer.holders) // 2
+        answer = changed(answer, holders=answer.holders[:kept], more=answer.more + len(answer.holders) - kept)
+        content = encode(answer)
+    if len(content) > SIZE_MAX:
+        error = StewardError(
+            "it is done, but the answer is too long"
+            if isinstance(answer, Revoked)
+            else "the answer is too long",
+            subject=f"{len(content)} bytes",
+            hint="grants with shorter paths, or fewer of them",
+        )
+        return encode(refusal(error))
+    return content
 
 
 def decode_request(content: bytes) -> Request:

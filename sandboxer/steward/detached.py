@@ -13,15 +13,20 @@ import signal
 from collections.abc import Sequence
 
 
-def start(words: Sequence[str]) -> int:
-    """Start a program that outlives this one and has nothing of it but the environment. Returns 0 or an errno."""
+def start(words: Sequence[str], umask: int) -> int:
+    """
+    Start a program that outlives this one and has nothing of it but the environment. Returns 0 or an errno.
+
+    Args:
+        umask: the program's: the user's own, not the steward's.
+    """
     reader, writer = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if child == 0:
         try:
             os.setsid()
             if os.fork() == 0:
-                _become(words, writer)
+                _become(words, writer, umask)
         finally:
             os._exit(0)
     os.close(writer)
@@ -31,7 +36,7 @@ def start(words: Sequence[str]) -> int:
     return int.from_bytes(said, "little")
 
 
-def _become(words: Sequence[str], writer: int) -> None:
+def _become(words: Sequence[str], writer: int, umask: int) -> None:
     try:
         nothing = os.open(os.devnull, os.O_RDWR)
         for fd in range(3):
@@ -43,6 +48,7 @@ def _become(words: Sequence[str], writer: int) -> None:
                 except OSError:  # the listing's own
                     continue
         os.chdir("/")
+        os.umask(umask)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # which Python ignores
         os.execvp(words[0], list(words))  # noqa: S606
     except OSError as error:

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Sequence
 
 from sandboxer.errors import StewardError
-from sandboxer.grants.paths import within
+from sandboxer.grants.paths import cache_home, within
 from sandboxer.host.view import Host
 from sandboxer.plan.ops import PlanFlag
 from sandboxer.steward import allowed, sources
@@ -39,7 +39,7 @@ def show(hand: Hand, host: Host, paths: Sequence[str], hidden: Sequence[str]) ->
             subject=f'{hand.plan.app}: files.documents = "none"',
             hint=f"sandbox grant {hand.plan.app} {paths[0]}",
         )
-    writable = sources.writable_sources(hand.plan)
+    writable = hand.writable()
     found = [_document(path, writable, host) for path in paths]
     return [_place(hand, host, path, source, hidden) for path, source in zip(paths, found, strict=True)]
 
@@ -52,7 +52,9 @@ def _document(path: str, writable: Sequence[str], host: Host) -> Source:
             subject=f"{path}: a directory" if source.is_directory else f"{path}: no regular file",
             hint="a directory is granted: sandbox grant BOX DIRECTORY" if source.is_directory else "",
         )
-    allowed.refuse_closed(source, host)
+    copies = f"{cache_home(host)}/sandboxer/presented"  # which are made to be opened
+    if not within(source.path, host.resolve(copies) or copies):
+        allowed.refuse_closed(source, host)
     return source
 
 

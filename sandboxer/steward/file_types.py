@@ -1,17 +1,15 @@
 """
 What type a file is of, when another program is to open it.
 
-What comes in: a path and the open file. What goes out: one type that its name and its content agree on, or none. What
-could be run has none, whatever it is called.
+What comes in: a name, and how the content begins. What goes out: one type that both agree on, or none. What could be
+run has none, whatever it is called. It opens nothing of the application's.
 
 Source: the shared MIME info database, by way of pyxdg.
 """
 
 from __future__ import annotations
 
-import os
-
-HEAD_SIZE = 4096
+HEAD_SIZE, HEAD_SIZE_MAX = 4096, 1024 * 1024
 EXECUTABLE_STARTS = (b"#!", b"\x7fELF", b"MZ", b"[Desktop Entry]")
 NEVER = frozenset(
     """
@@ -29,21 +27,26 @@ NEVER = frozenset(
 NEVER_NAMED = tuple(".desktop .directory .url .sh .bash .py .pl .rb .js .exe .jar .appimage".split())
 
 
-def type_of(path: str, fd: int) -> str:
+def head_size() -> int:
+    """How many bytes from a file's start tell its type: as many as some rule of the database looks at."""
+    from xdg import Mime
+
+    Mime.update_cache()
+    return min(max(HEAD_SIZE, int(Mime.magic.maxlen)), HEAD_SIZE_MAX)
+
+
+def type_of(name: str, head: bytes) -> str:
     """
     The type of a file; "" when its name and its content disagree, when it could be run, or when nothing is known of it.
 
     Args:
-        fd: an O_PATH descriptor of that file.
+        head: the first `head_size()` bytes of it.
     """
     from xdg import Mime
 
-    name = os.path.basename(path)
-    with open(f"/proc/self/fd/{fd}", "rb") as file:
-        head = file.read(HEAD_SIZE)
     if name.lower().endswith(NEVER_NAMED) or head.startswith(EXECUTABLE_STARTS):
         return ""
-    by_name, by_content = Mime.get_type_by_name(name), Mime.get_type_by_contents(f"/proc/self/fd/{fd}")
+    by_name, by_content = Mime.get_type_by_name(name), Mime.magic.match_data(head)
     if by_name is None or str(by_name) in NEVER or str(by_content) in NEVER:
         return ""
     alike = {str(by_name), *_parents(by_name)}

@@ -19,8 +19,8 @@ from functools import partial
 from sandboxer.errors import StewardError
 from sandboxer.grants.paths import within
 from sandboxer.plan.ops import OpFlag, OpKind, Plan
-from sandboxer.steward import descendants, holders, mounts, namespace, orders
-from sandboxer.steward.holders import Holder
+from sandboxer.steward import descendants, holders, mounts, namespace, orders, sources
+from sandboxer.steward.holders import Held, Removed
 from sandboxer.steward.ledger import Grant, Ledger
 from sandboxer.steward.mounts import Wanted
 from sandboxer.steward.namespace import Namespace, Report, Work
@@ -148,18 +148,16 @@ class Hand:
             ) from error
         return self._of(number), report
 
-    def take(self, grant: Grant) -> tuple[tuple[Holder, ...], tuple[Grant, ...]]:
+    def take(self, grant: Grant) -> tuple[Removed, tuple[Grant, ...]]:
         """
         Revoke a grant. Those that lie within it are made again, some milliseconds later.
 
         Returns:
-            Who still holds something of it, and the grants that couldn't be made again.
+            What went (for `holders`), and the grants that couldn't be made again.
         Raises:
             StewardError: it is still there.
         """
         grant = self._of(grant.number)  # as it is by now: others may have left it something
-        members = descendants.members(self._first)
-        known = holders.before(members, grant.path)
         try:
             report = self._visit(partial(mounts.take, grant.mount, grant.made))
         except OSError as error:
@@ -177,16 +175,24 @@ class Hand:
         for inner in dropped:
             self.ledger.remove(inner.number)
         self._hand_on(grant)
-        lost = (str(report["device"]), str(report["root"]))
-        held = holders.holders(
-            descendants.members(self._first),
-            report["ids"],
-            known,
-            grant.path,
-            lost,
-            self._way_in().number,
+        removed = Removed(
+            ids=tuple(report["ids"]),
+            point=grant.path,
+            source=grant.source,
+            lost=(str(report["device"]), str(report["root"])),
         )
-        return held, tuple(dropped)
+        return removed, tuple(dropped)
+
+    def holders(self, removed: Sequence[Removed]) -> Held:
+        """Who still holds something of what went: looked for within a second or so, after all of it is gone."""
+        return holders.holders(self._first, removed, self._way_in().number) if removed else Held()
+
+    def writable(self) -> tuple[str, ...]:
+        """
+        Directories outside in which a link may be the application's: those that it can change, by the plan or by its
+        broker, and those that it could at some time.
+        """
+        return (*sources.writable_sources(self.plan), *self.ledger.writable)
 
     def beneath(self, path: str) -> Grant | None:
         """A grant at a path in the box, or within it."""

@@ -3,7 +3,8 @@ The user's own programs for links and files, as the desktop knows them.
 
 What comes in: a type ("application/pdf", "x-scheme-handler/https") and one argument. What goes out: a program that is
 started, in its own box where it has a policy. That is by its desktop entry, with that one argument and no other; the
-entry comes from the user's and the system's directories, never from a box.
+entry comes from the user's and the system's directories, never from a box. What no entry is for isn't opened: the
+desktop's own openers would look elsewhere (at a file's content, in a browser), by rules that nobody here has checked.
 
 Sources: the MIME applications specification 1.0.1 (which file goes before which), the desktop entry specification 1.5
 (Exec and its field codes).
@@ -34,8 +35,6 @@ DEFAULTS, ADDED, REMOVED, CACHED = (
     "MIME Cache",
 )
 WITH_ARGUMENT = ("%f", "%F", "%u", "%U")
-OPENERS = (("xdg-open",), ("gio", "open"))
-"""What is left where no entry is found; they look for themselves."""
 LIST_SIZE_MAX = 1024 * 1024
 
 
@@ -46,21 +45,26 @@ class Handler(Record):
     words: tuple[str, ...]
 
 
-def start(kind: str, argument: str, session: Session) -> int:
+def start(kind: str, argument: str, session: Session, umask: int) -> int:
     """
     Open a link, or a file by its path, with the user's program for its type.
 
+    Args:
+        umask: for that program.
     Returns:
-        0, or an errno: ENOENT where there is no program for it, or what kept it from being started.
+        0, or an errno: ENOENT where no desktop entry is for it, EACCES where the program has a policy that can't be
+        loaded, or what kept it from being started.
     """
     if argument.startswith("-") or not argument:
         return errno.EINVAL
     handler = find(kind, session)
     if handler is None:
-        words = next(((*opener, argument) for opener in OPENERS if shutil.which(opener[0])), ())
-    else:
+        return errno.ENOENT
+    try:
         words = own_box(handler, Facts(session), argument) or command(handler, argument)
-    return detached.start(words) if words else errno.ENOENT
+    except SandboxerError:
+        return errno.EACCES
+    return detached.start(words, umask)
 
 
 def find(kind: str, session: Session) -> Handler | None:
@@ -90,21 +94,44 @@ def command(handler: Handler, argument: str) -> tuple[str, ...]:
 
 
 def own_box(handler: Handler, host: Host, argument: str) -> tuple[str, ...]:
-    """The words that start an entry's program in its own box; none when no policy is for it."""
-    program = os.path.basename(handler.words[0])
-    if program in ("sandbox", "sandboxer"):
+    """
+    The words that start an entry's program in its own box; none when no policy is for it.
+
+    A policy is for it by the entry's name, by the name of its program, or by its command; where the entry starts the
+    program by another one (`env A=b prog %u`), by any of its words.
+
+    Raises:
+        SandboxerError: there is a policy of its name, and it can't be loaded: outside of a box it isn't started.
+    """
+    programs = programs_of(handler)
+    if programs[0] in ("sandbox", "sandboxer"):
         return ()  # the entry does so itself
     known = layers.names("apps", host)
-    named = handler.name.removesuffix(".desktop").rpartition(".")[2]
-    for name in dict.fromkeys([name for name in (program, named) if name in known] + list(known)):
+    whole = handler.name.removesuffix(".desktop")
+    for name in dict.fromkeys((programs[0], whole, whole.rpartition(".")[2], *programs)):
+        if name in known:
+            return _words(name, layers.load(name, host).policy.second_instance, argument)
+    for name in known:
         try:
             policy = layers.load(name, host).policy
-        except SandboxerError:  # a policy with mistakes is for nobody
+        except SandboxerError:  # a policy with mistakes, of another name
             continue
-        if name in (program, named) or program in map(os.path.basename, policy.command):
-            verb = ("open",) if policy.second_instance else ()
-            return (native_program(), *verb, name, argument)
+        if set(programs).intersection(map(os.path.basename, policy.command)):
+            return _words(name, policy.second_instance, argument)
     return ()
+
+
+def programs_of(handler: Handler) -> tuple[str, ...]:
+    """The names of programs that an entry's words may stand for, the one that it starts first."""
+    words = [word for word in handler.words if not word.startswith(("-", "%"))]
+    plain = [os.path.basename(word) for word in words if "=" not in word]
+    if plain[:1] == ["env"]:
+        plain = plain[1:]
+    return tuple(name for name in plain if name) or (os.path.basename(handler.words[0]),)
+
+
+def _words(name: str, second_instance: bool, argument: str) -> tuple[str, ...]:
+    return (native_program(), *(("open",) if second_instance else ()), name, argument)
 
 
 def _application_directories(session: Session) -> list[str]:

@@ -1,9 +1,10 @@
 """
-What was granted to a box while it runs, so that a steward that starts anew knows of it.
+What was granted to a box while it runs, so that a steward that starts anew knows of it; and which directories it could
+write at some time, and when it last had something opened outside.
 
-What comes in: grants. What goes out: the file `grants` in the box's state directory, mode 0600, put in place whole or
-not at all, before a mount can be seen and after it is gone. Deadlines are of CLOCK_BOOTTIME, which goes on while the
-machine sleeps. What is read back was written by a steward of the same box: another content is an error.
+What comes in: grants, times. What goes out: the file `grants` in the box's state directory, mode 0600, put in place
+whole or not at all, before a mount can be seen and after it is gone. Deadlines are of CLOCK_BOOTTIME, which goes on
+while the machine sleeps. What is read back was written by a steward of the same box: another content is an error.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 import msgspec
 
 from sandboxer.errors import StewardError
+from sandboxer.grants.paths import within
 from sandboxer.words import Record, changed
 
 NAME = "grants"
@@ -45,6 +47,8 @@ class Grant(Record):
 class _Content(Record):
     next: int
     grants: tuple[Grant, ...]
+    writable: tuple[str, ...] = ()
+    presented_ns: tuple[int, ...] = ()
 
 
 def now_ns() -> int:
@@ -68,6 +72,20 @@ class Ledger:
         """The number of the grant that is made next."""
         return self._content.next
 
+    @property
+    def writable(self) -> tuple[str, ...]:
+        """Sources of all writable grants that there ever were: a link in one may be the application's."""
+        return self._content.writable
+
+    @property
+    def presented_ns(self) -> tuple[int, ...]:
+        """When something was opened outside, by `now_ns`: as many times as were noted."""
+        return self._content.presented_ns
+
+    def note_presented(self, times_ns: tuple[int, ...]) -> None:
+        """Keep these times in place of those before."""
+        self._write(changed(self._content, presented_ns=times_ns))
+
     def add(self, grant: Grant) -> None:
         """Raises StewardError when there are too many."""
         if len(self.grants) >= GRANTS_MAX:
@@ -76,7 +94,15 @@ class Ledger:
                 subject=f"{GRANTS_MAX} grants at once",
                 hint="revoke some, or grant a directory that holds what is needed",
             )
-        self._write(_Content(next=max(self.next_number, grant.number + 1), grants=(*self.grants, grant)))
+        new = grant.write and not grant.device and not any(within(grant.source, old) for old in self.writable)
+        self._write(
+            changed(
+                self._content,
+                next=max(self.next_number, grant.number + 1),
+                grants=(*self.grants, grant),
+                writable=(*self.writable, grant.source) if new else self.writable,
+            )
+        )
 
     def remove(self, number: int) -> None:
         """Forget one."""
@@ -118,11 +144,18 @@ class Ledger:
 
     def _write(self, content: _Content) -> None:
         draft, path = (os.path.join(self._directory, name) for name in (DRAFT, NAME))
+        image = json.dumps(msgspec.to_builtins(content)).encode()
+        if len(image) > SIZE_MAX:
+            raise StewardError(
+                "cannot note so much about one box",
+                subject=f"{path}: {len(image)} bytes",
+                hint="end the box, and start it anew",
+            )
         try:
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             with open(fd, "wb") as file:
                 os.fchmod(fd, 0o600)
-                file.write(json.dumps(msgspec.to_builtins(content)).encode())
+                file.write(image)
             os.rename(draft, path)
         except OSError as error:
             raise StewardError(

@@ -284,6 +284,8 @@ def _unmount(mount: calls.Mount, visit: Visit) -> None:
         if calls.mount_id(there) != mount.id:
             return
         directory = stat.S_ISDIR(os.fstat(there).st_mode)
+        with contextlib.suppress(OSError):  # EBUSY: something in it is open for writing
+            calls.make_read_only(there)  # which whoever holds it has to do with from now on
         os.fchdir(there if directory else parent)
         try:
             calls.detach("." if directory else name)

@@ -26,7 +26,7 @@ from sandboxer.plan.ops import PLAN_SIZE_MAX
 from sandboxer.steward import control
 from sandboxer.steward.hand import Hand
 from sandboxer.steward.ledger import Ledger, now_ns
-from sandboxer.steward.outside import Outside
+from sandboxer.steward.outside import Outside, Refusing
 from sandboxer.steward.steward import Steward
 
 IDLE_S = 2.0
@@ -45,7 +45,7 @@ def main(directory: str, descriptors: Mapping[str, int]) -> int:
         directory: the box's state directory. descriptors: "control" (listening), "orders" (to the box's first
             process), "broker" (where the box has one); the plan is on standard input.
     """
-    os.umask(0o077)
+    users = os.umask(0o077)
     sockets = {name: socket.socket(fileno=fd) for name, fd in descriptors.items()}
     for one in sockets.values():
         one.set_inheritable(False)
@@ -55,11 +55,11 @@ def main(directory: str, descriptors: Mapping[str, int]) -> int:
         try:
             ledger = Ledger(directory)
         except StewardError as error:  # It would be the same for the next steward: whoever asks is told.
-            Service(Disabled(error), sockets["control"], None).run()
+            Service(Disabled(error), sockets["control"], Refusing(sockets.get("broker"))).run()
             return 0
         hand = Hand(plan, ledger, directory, os.getppid(), sockets.get("orders"))
         hand.reconcile()
-        outside = Outside(hand, session.current(), sockets.get("broker"))
+        outside = Outside(hand, session.current(), sockets.get("broker"), users)
         Service(Steward(hand, lambda: Facts(session.current())), sockets["control"], outside).run()
     except SandboxerError as error:
         sys.stderr.write(f"{error.render(plan.app)}\n")
@@ -96,7 +96,7 @@ class Disabled:
 class Service:
     """The loop: connections, deadlines, what the broker passes on."""
 
-    def __init__(self, steward: Answers, listener: socket.socket, outside: Outside | None) -> None:
+    def __init__(self, steward: Answers, listener: socket.socket, outside: Outside | Refusing) -> None:
         self._steward = steward
         self._listener = listener
         self._outside = outside
@@ -108,25 +108,26 @@ class Service:
         busy = time.monotonic()
         while True:
             self._steward.expire()
+            self._outside.expire()
             if self._wait():
                 busy = time.monotonic()
             self._drop_silent()
-            idle = not self._clients and self._steward.next_ns() is None
+            idle = not self._clients and not self._outside.is_busy() and self._steward.next_ns() is None
             if idle and time.monotonic() - busy >= IDLE_S:
                 return
 
     def _wait(self) -> bool:
         """Serve what is there, or wait for it. Whether something was."""
         poll = select.poll()
-        broker = self._outside.fileno() if self._outside is not None else -1
-        for fd in (self._listener.fileno(), *self._clients, *([broker] if broker >= 0 else [])):
+        outside = self._outside.descriptors()
+        for fd in (self._listener.fileno(), *self._clients, *outside):
             poll.register(fd, select.POLLIN)
         ready = poll.poll(self._patience_ms())
         for fd, _ in ready:
             if fd == self._listener.fileno():
                 self._accept()
-            elif self._outside is not None and fd == broker:
-                self._outside.serve()
+            elif fd in outside:
+                self._outside.serve(fd)
             else:
                 self._serve(fd)
         return bool(ready)
@@ -134,7 +135,7 @@ class Service:
     def _patience_ms(self) -> int:
         due = self._steward.next_ns()
         if due is None:
-            return int(IDLE_S * 1000)
+            return int((STEP_S if self._outside.is_busy() else IDLE_S) * 1000)
         return max(0, min(int(STEP_S * 1000), -(-(due - now_ns()) // 1_000_000)))
 
     def _accept(self) -> None:
@@ -156,7 +157,7 @@ class Service:
                     answer = self._steward.answer(control.decode_request(content))
                 except SandboxerError as error:
                     answer = control.refusal(error)
-                client.send(control.encode(answer))
+                client.send(control.encode_answer(answer))
 
     def _drop_silent(self) -> None:
         for fd, (client, since) in list(self._clients.items()):

@@ -1,9 +1,10 @@
 """
 What a path of the user's means, outside: the file, directory or device node that is to be shown.
 
-What comes in: an absolute path as it was typed, and the directories that the box may write. What goes out: the place
-with every link followed, and which inode is there. As in launchers/names.c, links are followed but for those in a
-directory that the box may write: the application could have put them there, to something that the user never meant.
+What comes in: an absolute path as it was typed, and the directories that the box may write, or could. What goes out:
+the place with every link followed, and which inode is there. As in launchers/names.c, links are followed but for those
+in a directory that the box may write: the application could have put them there, to something that the user never
+meant.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import stat
 from collections.abc import Sequence
 
+from sandboxer.broker.rules import CHANGES, decode
 from sandboxer.errors import StewardError
 from sandboxer.grants.paths import within
 from sandboxer.plan.ops import OpFlag, OpKind, Plan
@@ -47,8 +49,11 @@ class Source(Record):
 
 
 def writable_sources(plan: Plan) -> tuple[str, ...]:
-    """The directories on the host that a plan lets the box change, its own home included."""
-    return tuple(str(op.source) for op in plan.ops if op.kind is OpKind.BIND and op.flags & OpFlag.WRITE)
+    """The directories on the host that a plan lets the box change, its own home included, itself or by its broker."""
+    rules = decode(plan.broker).paths if plan.broker else ()
+    asked = (rule.root for rule in rules if rule.rights & CHANGES)
+    bound = (str(op.source) for op in plan.ops if op.kind is OpKind.BIND and op.flags & OpFlag.WRITE)
+    return tuple(dict.fromkeys((*bound, *asked)))
 
 
 def find(path: str, writable: Sequence[str]) -> Source:
@@ -119,6 +124,6 @@ def _judge(directory: int, name: str, links: int, path: str, writable: Sequence[
     if any(within(place, source) for source in writable):
         raise StewardError(
             "refuses to follow a link that the application could have made",
-            subject=f"{os.path.join(place, name)}: a symbolic link in a directory that this box can write",
+            subject=f"{os.path.join(place, name)}: a symbolic link in a directory that this box can write, or could",
             hint="name what the link leads to by its own path, if you mean it",
         )

@@ -21,7 +21,7 @@ from sandboxer.plan.ops import PlanFlag
 from sandboxer.steward import allowed, control, devices, documents, sources
 from sandboxer.steward.control import Add, Answer, Listing, Look, Open, Request, Revoke, Tell
 from sandboxer.steward.hand import Hand
-from sandboxer.steward.holders import Holder
+from sandboxer.steward.holders import Removed
 from sandboxer.steward.ledger import Grant, now_ns
 from sandboxer.steward.sources import Source
 
@@ -73,31 +73,44 @@ class Steward:
         now = now_ns()
         if now < self._retry_ns:
             return
+        gone: list[Removed] = []
+        ended: list[Grant] = []
         for grant in self._hand.ledger.grants:
             if grant.deadline_ns is None or grant.deadline_ns > now:
                 continue
             if all(known.number != grant.number for known in self._hand.ledger.grants):
                 continue  # it went with another
             try:
-                held, dropped = self._hand.take(grant)
+                removed, dropped = self._hand.take(grant)
             except (SandboxerError, OSError) as error:
                 self._retry_ns = now + RETRY_NS
                 _say(self._hand.plan.app, _as_error(error, grant).render(self._hand.plan.app))
                 continue
             for inner in dropped:
                 _say(self._hand.plan.app, f"grant {inner.number} of {inner.path} ended with {grant.number}")
-            if held:
-                names = ", ".join(sorted({f"{holder.program} ({holder.pid})" for holder in held}))
-                _say(
-                    self._hand.plan.app, f"grant {grant.number} of {grant.path} ended; still held by {names}"
-                )
+            gone.append(removed)
+            ended.append(grant)
+        if gone:
+            self._tell_of_holders(ended, gone)
+
+    def _tell_of_holders(self, ended: list[Grant], gone: list[Removed]) -> None:
+        try:
+            held = self._hand.holders(gone)
+        except (SandboxerError, OSError):  # nobody is in it any more by whom it could be found
+            return
+        names = sorted({f"{holder.program} ({holder.pid})" for holder in held.holders})
+        names += [f"{held.more} more"] if held.more else []
+        names += [] if held.is_whole else ["perhaps others: it has too many open to look at all in time"]
+        if names:
+            what = ", ".join(f"grant {grant.number} of {grant.path}" for grant in ended)
+            _say(self._hand.plan.app, f"{what} ended; still held by {', '.join(names)}")
 
     def _looked(self) -> Answer:
         plan = self._hand.plan
         return control.Looked(app=plan.app, request=plan.request, documents=bool(plan.flags & documents.READ))
 
     def _add(self, request: Add) -> Answer:
-        source = sources.find(request.path, self._writable())
+        source = sources.find(request.path, self._hand.writable())
         covers = allowed.covers(
             source, self._hand.plan, self._host(), write=request.write, hidden=request.hidden
         )
@@ -164,20 +177,23 @@ class Steward:
 
     def _revoke(self, request: Revoke) -> Answer:
         gone: list[Grant] = []
-        held: list[Holder] = []
+        removed: list[Removed] = []
         dropped: list[Grant] = []
         for grant in self._meant(request.word):
             if all(known.number != grant.number for known in self._hand.ledger.grants):
                 gone.append(grant)  # it went with another
                 continue
-            holding, inner = self._hand.take(grant)
+            went, inner = self._hand.take(grant)
             gone.append(grant)
-            held += holding
+            removed.append(went)
             dropped += inner
+        held = self._hand.holders(removed)
         numbers = {grant.number for grant in gone}
         return control.Revoked(
             grants=tuple(gone),
-            holders=tuple(dict.fromkeys(held)),
+            holders=held.holders,
+            more=held.more,
+            is_whole=held.is_whole,
             dropped=tuple(grant for grant in dropped if grant.number not in numbers),
             closed=bool(self._hand.plan.flags & PlanFlag.LANDLOCK_FILES),
         )
@@ -232,11 +248,6 @@ class Steward:
                 subject="the box was started for a command, not for an application",
             )
         return control.Told(pid=self._hand.start((*command, *request.words)))
-
-    def _writable(self) -> tuple[str, ...]:
-        """Directories outside that the box can change now."""
-        mine = (grant.source for grant in self._hand.ledger.grants if grant.write and not grant.device)
-        return (*sources.writable_sources(self._hand.plan), *mine)
 
 
 def _why(refused: list[object]) -> str:

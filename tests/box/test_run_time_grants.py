@@ -311,7 +311,7 @@ def test_what_is_still_held_after_a_revoke_is_told(running_box: Start, work: Pat
     assert "What was open stays open" in said
     assert f"holds {notes}: open, and of use until it closes it" in said
     assert "leaf: in its memory" in said
-    directory = "a directory: it can still list the names in it, and open nothing"
+    directory = "a directory: it can still see the names in it and connect to sockets in it, and open nothing"
     assert directory in said, "without Landlock of ABI 3 this machine can't hold it"
     inside = next(line for line in said.splitlines() if "python3 (" in line)
     pid = int(inside.partition("(")[2].partition(")")[0])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from brokered import AskingBox, Opened
 from conftest import Asking
+from running import within
 
 HANDLED = (
     "x-scheme-handler/https",
@@ -196,20 +197,26 @@ def test_links_and_things_that_are_no_files_start_nothing(
 
 
 def test_a_link_in_the_box_names_what_it_leads_to(box: AskingBox, opened: Opened, home: Path) -> None:
-    """Within what the box sees a link is harmless: the program outside gets the path of the file itself."""
+    """Within what the box sees a link is harmless: the program outside gets a copy of the file itself."""
     (home / "shared" / "paper.pdf").write_bytes(PDF)
     box.eval(f"os.symlink('paper.pdf', {str(home / 'shared' / 'link.pdf')!r})")
     assert box.eval(f"raw(message(11, {str(home / 'shared' / 'link.pdf')!r}), 12)")[0] == "ok"
-    assert [f"file://{home}/shared/paper.pdf"] == opened.one()["words"]
+    (word,) = opened.one()["words"]
+    assert ("paper.pdf", PDF) == (Path(word).name, copied(word))
+
+
+def copied(word: str) -> bytes:
+    """What the program outside finds, whenever it looks: the copy that is none of the box's."""
+    copy = Path(word.removeprefix("file://"))
+    assert "/sandboxer/presented/" in word
+    assert not copy.is_symlink()
+    return copy.read_bytes()
 
 
 def test_a_file_that_is_swapped_meanwhile_is_the_checked_one_or_none(
     box: AskingBox, opened: Opened, home: Path
 ) -> None:
-    """
-    The program outside gets a path, and there is a time after the check: what it says it gets is the path of what was
-    checked, never that of a link's target.
-    """
+    """The program outside gets a copy of what was checked, never what a link leads to, then or later."""
     shared = home / "shared"
     (home / "secret.pdf").write_bytes(PDF + b"SECRET")
     (shared / "paper.pdf").write_bytes(PDF)
@@ -229,8 +236,50 @@ def test_a_file_that_is_swapped_meanwhile_is_the_checked_one_or_none(
     box.eval("os.kill(process, 9)")
     assert answers <= {"ok", "ENOENT", "ESTALE", "ELOOP", "EACCES", "EXDEV", "EINVAL"}, answers
     time.sleep(0.5)
-    for words in opened.words():
-        assert words in ([f"file://{shared}/paper.pdf"], [f"file://{shared}/link.pdf"])
+    for (word,) in opened.words():
+        assert PDF == copied(word)
+
+
+def test_a_link_put_in_the_place_of_a_presented_file_leads_nobody_outside(
+    box: AskingBox, opened: Opened, home: Path
+) -> None:
+    """The program outside opens the path when it likes; the application has put a link there by then."""
+    paper = home / "shared" / "paper.pdf"
+    paper.write_bytes(PDF)
+    assert box.eval(f"raw(message(11, {str(paper)!r}), 12)")[0] == "ok"
+    box.does(f"os.unlink({str(paper)!r}); os.symlink('../.bashrc', {str(paper)!r})")
+    assert PDF == copied(opened.one()["words"][0])
+
+
+def test_a_lease_on_a_presented_file_delays_no_grant_s_end(
+    asking: Asking, opened: Opened, home: Path
+) -> None:
+    """The kernel lets whoever opens such a file wait for 45 seconds."""
+    work = home / "work"
+    work.mkdir()
+    box = asking(LINES, files=FILES)
+    paper = home / "shared" / "paper.pdf"
+    paper.write_bytes(PDF)
+    box.done("grant", work, "--for", "3s")
+    box.does(
+        f"""
+        import fcntl, signal
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
+        held = os.open({str(paper)!r}, os.O_RDWR)
+        fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        if os.fork() == 0:
+            raw(message(11, {str(paper)!r}), 12)
+            os._exit(0)
+        """
+    )
+    within(lambda: not box.eval(f"os.path.exists({str(work)!r})"), "the grant ends in time", 5)
+
+
+def test_mail_with_a_file_of_the_user_s_is_not_written(asking: Asking, opened: Opened) -> None:
+    box = asking('links = ["mailto"]', files=FILES)
+    for text in ("mailto:a@example.org?attach=/etc/passwd", "mailto:?x=y&%61ttachment=/etc/passwd"):
+        assert box.eval(f"raw(message(11, {text!r}), 12)")[0] == "EACCES"
+    assert nothing_was_opened(opened)
 
 
 def test_a_thousand_requests_open_five(box: AskingBox, opened: Opened) -> None:

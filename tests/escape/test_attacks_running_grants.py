@@ -101,6 +101,58 @@ def test_a_link_that_the_box_planted_is_not_granted(box: AskingBox, home: Path) 
     assert not box.eval(f"os.path.exists({str(home / KEY)!r})")
 
 
+def test_a_link_that_it_planted_while_it_could_is_not_followed_after_the_revoke(
+    box: AskingBox, home: Path, work: Path
+) -> None:
+    box.done("grant", f"{work}:rw")
+    box.eval(f"os.symlink('../../.ssh', {str(work / 'deep' / 'keys')!r})")
+    box.done("revoke", work)
+    assert "refuses to follow a link" in box.refused("grant", work / "deep" / "keys" / "id_ed25519")
+    for pid in box.companions("steward"):
+        os.kill(pid, signal.SIGKILL)
+    assert "refuses to follow a link" in box.refused("grant", work / "deep" / "keys" / "id_ed25519")
+    assert not box.eval(f"os.path.exists({str(home / KEY)!r})")
+
+
+def test_a_link_that_it_can_plant_by_its_broker_is_not_followed(
+    asking: Asking, home: Path, work: Path
+) -> None:
+    """It can't make links there, but move one that lies there to where the user looks for something else."""
+    box = asking(f'rename = ["{work}"]', files=WRITABLE)
+    (work / "keys").symlink_to("../.ssh")
+    assert "refuses to follow a link" in box.refused("grant", work / "keys")
+
+
+def test_many_open_files_delay_no_grant_s_end(box: AskingBox, work: Path) -> None:
+    """Who holds what is looked for when it is gone, and not for long."""
+    box.done("grant", work, "--for", "2s")
+    box.does(
+        f"""
+        resource = __import__("resource")
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+        for _ in range(40):
+            if os.fork() == 0:
+                try:
+                    while True:
+                        os.open({str(work / 'notes')!r}, os.O_RDONLY)
+                except OSError:
+                    time.sleep(20)
+                    os._exit(0)
+        """
+    )
+    within(lambda: not box.eval(f"os.path.exists({str(work)!r})"), "it ends in time", 4)
+
+
+def test_a_directory_that_is_held_after_a_revoke_can_t_be_changed(box: AskingBox, work: Path) -> None:
+    box.done("grant", f"{work}:rw")
+    box.does(f"here = os.open({str(work)!r}, os.O_RDONLY)")
+    box.done("revoke", work)
+    for call in ("os.mkdir('new', dir_fd=here)", "os.unlink('notes', dir_fd=here)", "os.fchmod(here, 0o700)"):
+        assert box.eval(f"error(lambda: {call})") in ("EROFS", "EACCES"), call
+    assert "EROFS" == box.eval("error(lambda: os.fchmod(here, 0o700))")
+
+
 def test_a_directory_that_the_box_swaps_for_a_link_shows_nothing_else(box: AskingBox, home: Path) -> None:
     """What the user names lies in what the box can write: between the look at it and the mount it may change."""
     place, link = home / "shared" / "album", home / "shared" / "planted"

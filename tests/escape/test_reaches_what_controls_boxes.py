@@ -99,7 +99,7 @@ def test_the_broker_s_log_and_its_state_are_covered(asking: Asking, home: Path) 
     box.eval("client.hello()")
     log = str(home / ".local/state/sandboxer")
     assert box.eval(f"os.path.isdir({log!r}) and os.listdir({log!r})") in (False, [])
-    assert box.eval(f"opens({log + '/broker/asker.log'!r})") == "EACCES"
+    assert box.eval(f"opens({log + '/broker/asker/asker.log'!r})") == "EACCES"
 
 
 @pytest.mark.parametrize("key", ["read", "write", "list"])
@@ -115,7 +115,7 @@ def test_the_broker_opens_neither_its_own_state_nor_another_s(
         return
     box = asking(lines)
     box.has("sockets")
-    for path in (other.state / "box", other.state / "control", home / ".local/state/sandboxer/broker/asker.log"):
+    for path in (other.state / "box", other.state / "control", home / ".local/state/sandboxer/broker/asker/asker.log"):
         assert box.eval(f"opens({str(path)!r}, 1)") in ("EACCES", "ENXIO")
         assert box.eval(f"opens({str(path)!r}, 2)") == "EACCES"
     assert box.eval(f"error(client.listdir, {str(other.state)!r})") == "EACCES"

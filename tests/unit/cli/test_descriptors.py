@@ -96,6 +96,34 @@ def test_directories_devices_and_sockets_are_refused(tmp_path: Path) -> None:
         assert caught.value.hint
 
 
+@pytest.mark.parametrize("word", ["link", "directory/secret", "up/secret", "chain"])
+def test_a_link_where_an_application_could_have_made_it_is_not_followed(tmp_path: Path, word: str) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "secret").write_text("secret")
+    (tmp_path / "link").symlink_to("keys/secret")
+    (tmp_path / "directory").symlink_to(tmp_path / "keys")
+    (tmp_path / "up").symlink_to("./keys/../keys")
+    (tmp_path / "chain").symlink_to("link")
+    with pytest.raises(LaunchError, match="refuses to follow a link") as caught:
+        asked("--fd", f"A={tmp_path}/{word}")
+    assert f"name the file itself: realpath {tmp_path}/{word}" == caught.value.hint
+    assert asked("--fd", f"A={tmp_path}/keys/../keys/secret").keep_fds
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root can make links anywhere")
+def test_the_system_s_own_links_are_followed() -> None:
+    assert os.path.islink("/etc/os-release")
+    (fd,) = asked("--fd", "A=/etc/os-release").keep_fds
+    assert Path("/etc/os-release").read_bytes() == os.read(fd, 100_000)
+
+
+def test_what_a_shell_has_opened_is_handed_over_by_its_name() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"words")
+    (fd,) = asked("--fd", f"A=/dev/fd/{reader}").keep_fds
+    assert b"words" == os.read(fd, 10)
+
+
 def test_a_file_that_is_not_there_is_an_error_and_not_made(tmp_path: Path) -> None:
     with pytest.raises(LaunchError, match="for writing") as caught:
         asked("--fd", f"A={tmp_path}/absent:rw")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -75,6 +76,8 @@ def test_words_of_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mailto:x").touch()
     assert (f"{tmp_path}/a b", False) == (understood("a b").path, understood("a b").is_uri)
     assert "/x/../y" == understood("/x/../y").path
+    for word in ("a/b:c", "./b:c", "a.b:c", "a", "/a:b"):
+        assert os.path.join(os.getcwd(), word) == understood(word).path, word
     assert ("", "https://example.org/") == (
         understood("https://example.org/").path,
         understood("https://example.org/").text,
@@ -114,7 +117,7 @@ def test_what_is_held_after_a_revoke_is_told() -> None:
     told = plain(revoke.page("a", Revoked(grants=(GRANT,), holders=held, dropped=(), closed=True)))
     assert "a has lost /home/ann/x  [grant 3]" in told
     assert r"p\x1b (7) holds /x: open, and of use until it closes it" in told
-    assert "list the names in it, and open nothing" in told
+    assert "see the names in it and connect to sockets in it, and open nothing" in told
     told = plain(revoke.page("a", Revoked(grants=(GRANT,), holders=held, dropped=(GRANT,), closed=False)))
     assert "can still open what is in it" in told
     assert "with it went /home/ann/x" in told

@@ -11,7 +11,7 @@ from sandboxer.steward import control
 from sandboxer.steward.control import Add, Listed, Open, Opened, Refused, Request, Revoke, Revoked, Tell
 from sandboxer.steward.holders import Holder
 from sandboxer.steward.ledger import Grant
-from sandboxer.words import Origin
+from sandboxer.words import Origin, changed
 
 PATHS = st.binary(min_size=1, max_size=30).map(lambda data: "/" + data.decode("utf-8", "surrogateescape"))
 GRANT = Grant(
@@ -99,3 +99,20 @@ def test_no_bytes_raise_anything_else(content: bytes) -> None:
     except StewardError:
         return
     assert content.strip()[:1] == b"{"
+
+
+def test_an_answer_that_would_be_too_large_tells_of_fewer_holders() -> None:
+    held = tuple(Holder(pid=n, program="p", path="/" + "\x01" * 4000, how="file") for n in range(64))
+    answer = control.decode_answer(
+        control.encode_answer(Revoked(grants=(GRANT,), holders=held, dropped=(), closed=True, more=3))
+    )
+    assert isinstance(answer, Revoked)
+    assert (67, (GRANT,)) == (len(answer.holders) + answer.more, answer.grants)
+    assert 0 < len(answer.holders) < 64
+
+
+def test_an_answer_that_stays_too_large_is_a_refusal() -> None:
+    grants = tuple((changed(GRANT, source="/" + "\x01" * 4000), None) for _ in range(64))
+    content = control.encode_answer(Listed(grants=grants, policy=()))
+    assert isinstance(control.decode_answer(content), Refused)
+    assert len(content) <= control.SIZE_MAX

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -132,6 +133,12 @@ def test_a_program_that_has_a_policy_gets_its_own_box() -> None:
     ):
         words = handlers.own_box(Handler(name=name, words=(program, "%u")), host, "https://x/")
         assert (application, "https://x/") == words[-2:], name
+    for wrapped in (("env", "A=b", "/usr/bin/firefox-esr", "%u"), ("/opt/wrapper", "--", "firefox-esr", "%u")):
+        words = handlers.own_box(Handler(name="x.desktop", words=wrapped), host, "https://x/")
+        assert ("firefox-esr", "https://x/") == words[-2:], wrapped
+    assert () == handlers.own_box(
+        Handler(name="firefox.desktop", words=("env", "A=b", "sandbox", "firefox", "%u")), host, "x:"
+    )
     assert () == handlers.own_box(
         Handler(name="x.desktop", words=("/usr/bin/other", "%u")), host, "https://x/"
     )
@@ -142,7 +149,7 @@ def test_a_program_that_has_a_policy_gets_its_own_box() -> None:
 
 @pytest.mark.parametrize("argument", ["", "-x", "--help"])
 def test_an_argument_is_never_an_option(session: Session, argument: str) -> None:
-    assert 22 == handlers.start(KIND, argument, session)
+    assert 22 == handlers.start(KIND, argument, session, 0o022)
 
 
 def test_what_is_started_has_nothing_of_ours(tmp_path: Path) -> None:
@@ -152,7 +159,7 @@ def test_what_is_started_has_nothing_of_ours(tmp_path: Path) -> None:
     script = (
         f"ls -l /proc/self/fd >{said}.tmp; ps -o sid=,pid=,ppid= -p $$ >>{said}.tmp; mv {said}.tmp {said}"
     )
-    assert 0 == detached.start(("/bin/sh", "-c", script))
+    assert 0 == detached.start(("/bin/sh", "-c", script), 0o022)
     os.close(kept)
     deadline = time.monotonic() + 10
     while not said.exists() and time.monotonic() < deadline:
@@ -165,5 +172,54 @@ def test_what_is_started_has_nothing_of_ours(tmp_path: Path) -> None:
 
 
 def test_a_program_that_can_not_be_started_is_an_errno() -> None:
-    assert 2 == detached.start(("/nonexistent", "x"))
-    assert 13 == detached.start(("/etc/passwd", "x"))
+    assert 2 == detached.start(("/nonexistent", "x"), 0o022)
+    assert 13 == detached.start(("/etc/passwd", "x"), 0o022)
+
+
+@pytest.mark.parametrize("name", ["viewer.desktop", "org.example.viewer.desktop", "other.desktop"])
+def test_a_program_whose_policy_has_a_mistake_is_not_started_without_a_box(
+    session: Session, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[tuple[str, ...]] = []
+
+    def note(words: tuple[str, ...], _umask: int) -> int:
+        started.append(words)
+        return 0
+
+    monkeypatch.setattr(detached, "start", note)
+    (tmp_path / "home").mkdir()
+    program = tmp_path / ("viewer" if name == "other.desktop" else "program")
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    entry(tmp_path / "share", name, program=f"{program} %u")
+    listed(tmp_path / "etc" / "mimeapps.list", "Default Applications", name)
+    assert 0 == handlers.start(KIND, "https://x/", session, 0o022)
+    assert [(str(program), "https://x/")] == started
+    apps = tmp_path / "home/.config/sandboxer/apps"
+    apps.mkdir(parents=True)
+    (apps / "viewer.toml").write_text("command = [\n")
+    assert errno.EACCES == handlers.start(KIND, "https://x/", session, 0o022)
+    assert 1 == len(started)
+
+
+def test_what_no_entry_is_for_is_not_opened_by_a_program_that_guesses(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opener = tmp_path / "xdg-open"
+    opener.write_text(f"#!/bin/sh\ntouch {tmp_path}/guessed\n")
+    opener.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert errno.ENOENT == handlers.start(KIND, "https://x/", session, 0o022)
+
+
+def test_what_is_started_has_the_umask_that_is_said(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        script = f"umask >{tmp_path}/.said; mv {tmp_path}/.said {tmp_path}/said"
+        assert 0 == detached.start(("/bin/sh", "-c", script), 0o027)
+    finally:
+        os.umask(before)
+    deadline = time.monotonic() + 10
+    while not (tmp_path / "said").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert 0o027 == int((tmp_path / "said").read_text(), 8)

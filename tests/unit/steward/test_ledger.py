@@ -44,6 +44,19 @@ def test_the_file_is_the_user_s_alone_and_nothing_else_is_left(tmp_path: Path) -
     assert ("grants", 0o600) == (file.name, stat.S_IMODE(file.stat().st_mode))
 
 
+def test_what_could_be_written_once_is_remembered_after_it_was_taken_back(tmp_path: Path) -> None:
+    ledger = Ledger(str(tmp_path))
+    ledger.add(grant(1, source="/srv/a", write=True))
+    ledger.add(grant(2, source="/srv/b"))
+    ledger.add(grant(3, source="/srv/a/deep", write=True))
+    ledger.add(grant(4, source="/dev/x", write=True, device=True))
+    for number in range(1, 5):
+        ledger.remove(number)
+    ledger.note_presented((1, 2))
+    again = Ledger(str(tmp_path))
+    assert (("/srv/a",), (1, 2), ()) == (again.writable, again.presented_ns, again.grants)
+
+
 def test_there_is_a_limit(tmp_path: Path) -> None:
     ledger = Ledger(str(tmp_path))
     for number in range(1, GRANTS_MAX + 1):
