@@ -95,13 +95,20 @@ static void enter_own_namespaces(const struct plan *plan)
         fail((struct failure){.what = "cannot make the broker's namespaces", .error = errno});
     map_ids(plan);
     for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
-        sets[0].effective |= 1U << kept[i];
-    sets[0].permitted = sets[0].inheritable = sets[0].effective;
+        sets[0].inheritable |= 1U << kept[i];
+    sets[0].permitted = sets[0].effective = sets[0].inheritable | 1U << CAP_SETPCAP; /* which execve() takes away */
     if (syscall(SYS_capset, &header, sets) != 0)
         fail((struct failure){.what = "cannot limit the broker's capabilities", .error = errno});
     for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
         if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, kept[i], 0, 0) != 0)
             fail((struct failure){.what = "cannot give the broker its capabilities", .error = errno});
+    /* The kernel says EINVAL for the first capability that it doesn't know. */
+    for (int capability = 0; capability < 64; capability++)
+        if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0) {
+            if (errno == EINVAL && capability > CAP_AUDIT_READ)
+                break;
+            fail((struct failure){.what = "cannot empty the broker's bounding set", .error = errno});
+        }
 }
 
 _Noreturn static void become(const struct companion *companion, int input, pid_t monitor, const struct surroundings *around)

@@ -4,6 +4,7 @@
  */
 #include "kernel.h"
 
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/magic.h>
 #include <linux/nsfs.h>
@@ -260,6 +261,30 @@ int kernel_new_tmpfs(void)
     if (fs < 0 || sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL) != 0)
         return -errno;
     return result_of(sys_fsmount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV));
+}
+
+int kernel_enter_root(int root)
+{
+    if (fchdir(root) != 0 || sys_pivot_root(".", ".") != 0 || sys_umount(".", MNT_DETACH) != 0 || chdir("/") != 0)
+        return -errno;
+    return 0;
+}
+
+int kernel_drop_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {{0}};
+
+    for (unsigned long number = 0; prctl(PR_CAPBSET_READ, number, 0UL, 0UL, 0UL) >= 0; number++)
+        if (prctl(PR_CAPBSET_DROP, number, 0UL, 0UL, 0UL) != 0 && errno != EPERM)
+            return -errno;
+    if (prctl(PR_CAP_AMBIENT, (unsigned long)PR_CAP_AMBIENT_CLEAR_ALL, 0UL, 0UL, 0UL) != 0 ||
+        syscall(SYS_capset, &header, sets) != 0 || syscall(SYS_capget, &header, sets) != 0)
+        return -errno;
+    for (size_t i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+        if (sets[i].effective || sets[i].permitted || sets[i].inheritable)
+            return -EPERM;
+    return 0;
 }
 
 long kernel_mount_id(int fd)

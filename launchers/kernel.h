@@ -70,6 +70,12 @@ int kernel_move_mount(int tree, int dir, const char *path);
 int kernel_umount2(const char *path, int flags);
 /* A new, empty tmpfs, attached nowhere yet. */
 int kernel_new_tmpfs(void);
+/* Make the root of the attached mount `root` this process's root and working directory, and detach all that was there
+ * before. For a process that is alone in its mount namespace. */
+int kernel_enter_root(int root);
+/* Give up all capabilities, ambient ones too, and check it. The bounding set is emptied as well where that is permitted
+ * (CAP_SETPCAP); to a process with no_new_privs it is of no use. */
+int kernel_drop_capabilities(void);
 /* The mount that `fd` was opened through, as /proc/PID/mountinfo numbers it. */
 long kernel_mount_id(int fd);
 /* ioctl_ns(2)'s requests that take no argument (NS_GET_USERNS, NS_GET_PARENT): a descriptor. */

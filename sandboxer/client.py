@@ -170,7 +170,10 @@ class Broker:
         self._ask(protocol.MKDIR, path, argument=mode & _MODE)
 
     def rename(self, source: AnyPath, target: AnyPath, *, replace: bool = True) -> None:
-        """As os.rename, within what one rule grants. Without `replace`, EEXIST where `target` is."""
+        """
+        As os.rename, within what one rule grants. EEXIST where `target` is, without `replace` or where the rules don't
+        let it be removed.
+        """
         flags = 0 if replace else protocol.NO_REPLACE
         self._ask(protocol.RENAME, source, target, flags=flags, second=_absolute(target))
 

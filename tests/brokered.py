@@ -90,7 +90,8 @@ class AskingBox(RunningBox):
 
     @property
     def log_file(self) -> Path:
-        return Path(self.environment["HOME"], ".local/state/sandboxer/broker", f"{self.policy.stem}.log")
+        name = self.policy.stem
+        return Path(self.environment["HOME"], ".local/state/sandboxer/broker", name, f"{name}.log")
 
     def log(self) -> list[dict[str, Any]]:
         """The lines of its broker's log, newest last."""

@@ -25,6 +25,11 @@ from sandboxer.broker.protocol import REPLY, REQUEST, VERSION
 from sandboxer.broker.rules import KEYS, Outward, Rule, Rules, Service, encode
 from sandboxer.plan import broker_filter
 
+ALONE = (
+    "unshare", "--user", f"--map-user={os.getuid()}", f"--map-group={os.getgid()}", "--mount",
+    "--propagation=unchanged", "--keep-caps", "--",
+)  # fmt: skip
+"""The namespaces that the launcher gives a broker, with the capabilities to make itself a root there."""
 ENDS = 10.0
 """Seconds that a broker has to end."""
 ALL = 0
@@ -228,7 +233,7 @@ class RunningBroker:
             words = [f"{name}={held.fileno()}" for name, held in self.sockets.items()]
             code = "from sandboxer.companion import main; main()"
             self.process = subprocess.Popen(
-                [sys.executable, "-E", "-P", "-c", code, "broker", str(self.directory), *words],
+                [*ALONE, sys.executable, "-E", "-P", "-c", code, "broker", str(self.directory), *words],
                 stdin=memory,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

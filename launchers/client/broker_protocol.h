@@ -30,7 +30,7 @@ enum sbx_broker_command {
 	SBX_BROKER_LIST = 5,
 	/* make a directory */
 	SBX_BROKER_MKDIR = 6,
-	/* rename within one rule's directory */
+	/* rename within one rule's directory; over what is there only with the right to unlink it */
 	SBX_BROKER_RENAME = 7,
 	/* remove a file, a link or an empty directory */
 	SBX_BROKER_UNLINK = 8,

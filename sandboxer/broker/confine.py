@@ -1,5 +1,6 @@
 """
-The broker gives up all that its rules don't need, before it reads a byte from the box.
+The broker gives up all that its rules don't need, before it reads a byte from the box and after it has left the host's
+tree (`own_root`).
 
 What comes in: the table of rules with its directories open, the log, the filter's program. What goes out: a process
 that can only do what a permitted request takes; or an OSError, and then nothing may be served. Every step is checked,
@@ -7,7 +8,8 @@ and none can be left out.
 
 Abuse: should a request take the broker over, its attacker has the user's identity, but Landlock lets it open what the
 rules are for and nothing else, the filter lets it start nothing and reach nothing by network, and no process of the
-user's can be traced from it or is traced into it.
+user's can be traced from it or is traced into it. Two things that Landlock doesn't govern, connecting to sockets by
+their names and changing modes and times, are kept from it by there being no names.
 """
 
 from __future__ import annotations
@@ -70,7 +72,9 @@ ACCESS = {
 OF_A_FILE = WRITE_FILE | READ_FILE | TRUNCATE
 LOG = WRITE_FILE | REMOVE_FILE | MAKE_REG
 
-DESCRIPTORS, MEMORY, FILE_SIZE = 256, 256 * 1024 * 1024, 16 * 1024 * 1024
+DESCRIPTORS, MEMORY, FILE_SIZE = 1024, 256 * 1024 * 1024, 16 * 1024 * 1024
+"""As many descriptors as is usual: the kernel holds all those against it that the user has under way, whoever sent
+them."""
 
 
 def confine(table: Table, log_directory: int, program: bytes) -> None:
@@ -93,15 +97,18 @@ def confine(table: Table, log_directory: int, program: bytes) -> None:
 
 
 def access_of(place: Place) -> tuple[int, int]:
-    """What a rule takes of Landlock: on its one file (0 where it has none), and on its directory."""
+    """
+    What a rule takes of Landlock: on its one file (0 where it has none), and on its directory. With what rules for
+    directories above give: these aren't above its copy of the directory.
+    """
     needed = 0
     for right, access in ACCESS.items():
-        if place.rights & right:
+        if place.effective & right:
             needed |= access
     if not place.name:
         return 0, needed
     # a file that is to be made has no inode yet that could be permitted
-    creates = place.rights & rules.CREATE
+    creates = place.effective & rules.CREATE
     return needed & OF_A_FILE, needed if creates else needed & ~OF_A_FILE & ~READ_DIR
 
 

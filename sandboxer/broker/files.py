@@ -35,7 +35,7 @@ from sandboxer.broker import protocol
 from sandboxer.broker.beneath import LINKS_BENEATH, NO_LINKS, Replaced, leave, look, parent_of, seen
 from sandboxer.broker.listing import page
 from sandboxer.broker.protocol import STAT
-from sandboxer.broker.roots import appeared, identity, identity_beneath, is_gone
+from sandboxer.broker.roots import identity, identity_beneath, is_gone
 from sandboxer.broker.verdicts import READ_OK, WRITE_OK
 
 TYPE_CHECKING = False
@@ -84,14 +84,14 @@ def carry_out(request: Request, verdict: Verdict, ground: Ground) -> Result:
     Do it.
 
     Raises:
-        Replaced: the broker should end, so that another one opens what is there now.
+        Replaced: the broker should end, so that another one opens what is there now. `ground.is_stale` says the same
+            of what has been answered.
     """
     place = verdict.place
     assert place is not None
     command = request.command
     if place.fd < 0:
-        if appeared(place.root):
-            raise Replaced
+        ground.is_stale = True
         return Result(errno.ENOENT)
     if command == protocol.OPEN and not place.hidden:
         fd = _open_regular(
@@ -104,7 +104,7 @@ def carry_out(request: Request, verdict: Verdict, ground: Ground) -> Result:
             place.inode if place.name else 0,
         )
         if fd < 0:
-            _expect(place, -fd)
+            _expect(place, ground, -fd)
             return Result(-fd)
         if place.name and not place.inode:
             return _first_of_its_name(fd, place, request.flags)
@@ -113,18 +113,21 @@ def carry_out(request: Request, verdict: Verdict, ground: Ground) -> Result:
         return _ACTIONS[command](request, verdict, place, ground)
     except OSError as error:
         number = error.errno or errno.EIO
-        _expect(place, number)
+        _expect(place, ground, number)
         return Result(number)
 
 
-def _expect(place: Place, error: int) -> None:
-    """Raise Replaced where an error comes from the rule's directory or file being another one than at the start."""
+def _expect(place: Place, ground: Ground, error: int) -> None:
+    """
+    Raise Replaced where an error comes from the rule's file being another one than at the start. Whether there is
+    another directory of the rule's name can't be seen from here: only that the one that there was has been removed.
+    """
     if place.name and error in (errno.ESTALE, errno.EACCES):
         found = identity_beneath(place.fd, place.name)
         if found[1] and found != (place.device, place.inode):
             raise Replaced
-    if error == errno.ENOENT and is_gone(place.fd) and appeared(place.root):
-        raise Replaced
+    if error == errno.ENOENT and is_gone(place.fd):
+        ground.is_stale = True
 
 
 def _first_of_its_name(fd: int, place: Place, flags: int) -> Result:
@@ -262,7 +265,7 @@ def _rename(request: Request, verdict: Verdict, place: Place, ground: Ground) ->
                 found = leave(directory, entry, ground.hidden, ground.fixed)
                 if ground.named.get(found, place.root + b"/" + rest) != place.root + b"/" + rest:
                     return Result(errno.EACCES)
-            flags = NO_REPLACE if request.flags & protocol.NO_REPLACE else 0
+            flags = 0 if verdict.may_replace and not request.flags & protocol.NO_REPLACE else NO_REPLACE
             error = lib.kernel_renameat2(parent, name, other_parent, other, flags)
         finally:
             os.close(other_parent)

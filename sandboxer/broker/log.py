@@ -2,7 +2,8 @@
 The broker's log: one line of JSON for each decision.
 
 What comes in: what was asked, by whom, and what came of it. What goes out: a line, appended in one write, so that the
-lines of several boxes don't mix. The file is opened before the broker confines itself and never shown to the box.
+lines of several boxes don't mix. The file is opened before the broker confines itself and never shown to the box. Each
+application has a directory of its own, so that its broker can be kept from the others' logs.
 
 Abuse: names that end a line or forge one (all but printable characters is escaped); so many requests that what
 matters is rotated away (each client's rate is bounded, and a full file is kept as NAME.log.1); a disk that is full
@@ -26,16 +27,18 @@ _ESCAPED = {ord('"'): '\\"', ord("\\"): "\\\\"}
 
 
 class Log:
-    """Appends to NAME.log in a directory that it makes with mode 0700. Raises OSError when it can't be opened."""
+    """Appends to NAME/NAME.log in a directory; it makes both with mode 0700. Raises OSError when it can't be opened."""
 
     __slots__ = ("_box", "_checked", "_directory", "_fd", "_name", "_prefix", "_second", "_size")
 
     def __init__(self, directory: bytes, app: str, box: str) -> None:
         os.makedirs(directory, mode=0o700, exist_ok=True)
-        self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        status = os.fstat(self._directory)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
-            raise OSError(errno.EPERM, "the directory of the broker's log is open to others", os.fsdecode(directory))
+        above = _opened(directory)
+        try:
+            os.makedirs(directory + b"/" + os.fsencode(app), mode=0o700, exist_ok=True)
+            self._directory = _opened(os.fsencode(app), above)
+        finally:
+            os.close(above)
         self._name = f"{app}.log"
         self._box = f'Z","box":{quoted(box)},"app":{quoted(app)},"pid":'
         self._fd = -1
@@ -49,6 +52,12 @@ class Log:
     def directory(self) -> int:
         """A descriptor of the directory."""
         return self._directory
+
+    def move(self, directory: int) -> None:
+        """Go over to the same directory by another descriptor, which is ours from now on. Raises OSError."""
+        os.close(self._directory)
+        self._directory = directory
+        self._open()
 
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -121,6 +130,17 @@ class Log:
         """For tests: a broker ends with its log open."""
         os.close(self._fd)
         os.close(self._directory)
+
+
+def _opened(name: bytes, above: int | None = None) -> int:
+    """A directory that only the user changes."""
+    last = 0 if above is None else os.O_NOFOLLOW
+    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | last, dir_fd=above)
+    status = os.fstat(fd)
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        os.close(fd)
+        raise OSError(errno.EPERM, "the directory of the broker's log is open to others", os.fsdecode(name))
+    return fd
 
 
 def quoted(text: str) -> str:

@@ -15,8 +15,10 @@ import os
 import sys
 from fcntl import F_GETFL, F_SETFL, fcntl
 
+from sandboxer.broker import own_root
 from sandboxer.broker.beneath import Replaced
 from sandboxer.broker.confine import confine
+from sandboxer.broker.connect import hold
 from sandboxer.broker.log import Log
 from sandboxer.broker.roots import open_roots
 from sandboxer.broker.rules import decode
@@ -50,7 +52,10 @@ def main(box_directory: str, sockets: dict[str, int]) -> int:
         _settle(sockets)
         table = Table(rules)
         log = Log(encoded(rules.log), name_for_log(app), box_directory.rpartition("/")[2])
-        server = Server(table, open_roots(table), log, sockets)
+        ground = open_roots(table)
+        hold(table.services.values())
+        server = Server(table, ground, log, sockets)
+        own_root.leave(table, log)
         confine(table, log.directory, rules.program)
     except (OSError, ValueError) as error:
         _say(app, error)

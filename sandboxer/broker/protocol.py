@@ -101,7 +101,13 @@ COMMANDS = (
         "are asked for with the last name as the second path",
     ),
     Command(MKDIR, "mkdir", 1, "make a directory", argument="mode, within 0755; 0 stands for 0700"),
-    Command(RENAME, "rename", 2, "rename within one rule's directory", flags=NO_REPLACE),
+    Command(
+        RENAME,
+        "rename",
+        2,
+        "rename within one rule's directory; over what is there only with the right to unlink it",
+        flags=NO_REPLACE,
+    ),
     Command(UNLINK, "unlink", 1, "remove a file, a link or an empty directory", flags=DIRECTORY),
     Command(
         WATCH,

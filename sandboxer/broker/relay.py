@@ -17,7 +17,6 @@ from _socket import MSG_DONTWAIT, MSG_NOSIGNAL, socket
 
 from sandboxer.broker import agent
 from sandboxer.broker.connect import connect
-from sandboxer.broker.verdicts import encoded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,10 +47,10 @@ class Relay:
         "_client",
         "_keys",
         "_note",
-        "_path",
         "_pending",
         "_request",
         "_rule",
+        "_service",
         "_upstream",
         "asking",
         "last",
@@ -61,7 +60,7 @@ class Relay:
     def __init__(self, client: socket, pid: int, service: Service, note: Callable[[int, str, bytes, int, str], None]):
         self._client = client
         self._upstream: socket | None = None
-        self._path = encoded(service.path)
+        self._service = service
         self._rule = service.origin
         self._keys = agent.Keys(service.keys)
         self._note = note
@@ -176,7 +175,7 @@ class Relay:
         self.asking = what
         try:
             if self._upstream is None:
-                self._upstream = socket(fileno=connect(self._path, blocking=False))
+                self._upstream = socket(fileno=connect(self._service, blocking=False))
             if self._upstream.send(message, _FLAGS) != len(message):
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         except OSError as error:

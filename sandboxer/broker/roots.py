@@ -3,8 +3,8 @@ The directories and files that the rules are for, opened once, before the broker
 
 What comes in: the table of rules. What goes out: each place with its directory's descriptor and the identity (device
 and inode) of what it is for, and the identities of what is hidden or must stay where it is. Everything later is
-opened beneath these descriptors: no path is resolved from the root again, so nobody can put another directory in its
-place.
+opened beneath these descriptors, or copies of them (`own_root`): no path is resolved from the root again, so nobody can
+put another directory in its place.
 
 Abuse: a link planted where a rule's directory was (refused: no link is followed on the way to it); the one file of a
 rule replaced by a link or by another file (`files` compares the identity). On file systems that take "Secret" and
@@ -40,13 +40,15 @@ class Ground:
     directories above them or above something hidden. `named` are the files of rules for one file, with their paths.
     """
 
-    __slots__ = ("fixed", "hidden", "named", "watches")
+    __slots__ = ("fixed", "hidden", "is_stale", "named", "watches")
 
     def __init__(self) -> None:
         self.hidden: set[Identity] = set()
         self.fixed: set[Identity] = set()
         self.named: dict[Identity, bytes] = {}
         self.watches = Watches()
+        self.is_stale = False
+        """A rule's directory was wanted that has been removed, or wasn't there: another broker may find one."""
 
 
 def open_roots(table: Table) -> Ground:
@@ -88,15 +90,6 @@ def identity(fd: int) -> Identity:
 def is_gone(fd: int) -> bool:
     """Whether a directory that was opened has been removed since."""
     return os.fstat(fd).st_nlink == 0
-
-
-def appeared(path: bytes) -> bool:
-    """Whether a directory that wasn't there when the broker started is there now."""
-    fd = _open(path, os.O_DIRECTORY)
-    if fd < 0:
-        return False
-    os.close(fd)
-    return True
 
 
 def _open(path: bytes, flags: int) -> int:

@@ -57,15 +57,22 @@ class Service:
     A socket that the broker connects to by `name` ("pulseaudio"). `path` is on the host.
 
     `keys`: of an SSH agent, the keys that may be used, as "SHA256:…" or their comment; empty for other services.
+
+    The rest is for who connects (`connect`), and doesn't travel: `fd` is the socket's O_PATH descriptor, -1 where there
+    was none when the broker started; `error` is why. `is_stale`: it was wanted, and has been removed since or wasn't
+    there.
     """
 
-    __slots__ = ("keys", "name", "origin", "path")
+    __slots__ = ("error", "fd", "is_stale", "keys", "name", "origin", "path")
 
     def __init__(self, *, name: str, path: str, origin: str, keys: tuple[str, ...] = ()) -> None:
         self.name = name
         self.path = path
         self.origin = origin
         self.keys = keys
+        self.fd = -1
+        self.error = 0
+        self.is_stale = False
 
 
 class Outward:
@@ -86,8 +93,8 @@ class Rules:
     """
     All that the broker of one application goes by.
 
-    `hidden`: host paths, links resolved, that no rule reaches (`files.hide`). `log`: the directory for its log, on the
-    host. `program`: the broker's own seccomp program, an array of struct sock_filter.
+    `hidden`: host paths, links resolved, that no rule reaches (`files.hide`). `log`: the directory for logs, on the
+    host; its own lies in `log`/`app`. `program`: the broker's own seccomp program, an array of struct sock_filter.
     """
 
     __slots__ = ("app", "hidden", "log", "outward", "paths", "program", "services")

@@ -28,7 +28,7 @@ from sandboxer.broker.log import ALLOWED, DENIED, FAILED, request_name
 from sandboxer.broker.messages import Malformed, Request, parse, reply
 from sandboxer.broker.presents import Presents
 from sandboxer.broker.relays import Relays, peer
-from sandboxer.broker.verdicts import encoded, verdict
+from sandboxer.broker.verdicts import verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ RATE = 10_000
 END_S = 30.0
 """The broker ends when it has had no client for this long."""
 ACCEPTED_AT_ONCE = 16
+AGAIN_S = 5.0
+"""A broker that lacks something which may be there by now ends for it when it has run for this long."""
 QUEUE = 32768
 """Bytes of answers that a client may leave unread, as SO_SNDBUF counts them."""
 SSH_AGENT = "ssh-agent"
@@ -86,7 +88,7 @@ class Server:
         self._ready: dict[int, Callable[[], None]] = {}
         """What is called when something that is no client is readable."""
         self._presents = Presents(sockets.get("steward", -1))
-        self._idle_since = time.monotonic()
+        self._idle_since = self._started = time.monotonic()
         self._relays = Relays(self._epoll, table.services.get(SSH_AGENT.encode()), log)
         for name, fd in sockets.items():
             self._serve(name, fd)
@@ -132,6 +134,19 @@ class Server:
                 self._resume(now)
             for fd in self._presents.expired(now):
                 self._presented(fd, errno.ETIMEDOUT)
+            self._renew(now)
+
+    def _renew(self, now: float) -> None:
+        """Raise Replaced where something was wanted that only another broker can open. It has been answered."""
+        services = [service for service in self._table.services.values() if service.is_stale]
+        if not services and not self._ground.is_stale:
+            return
+        self._ground.is_stale = False
+        for service in services:
+            service.is_stale = False
+        given = any(client.given for client in self._clients.values())
+        if now - self._started >= AGAIN_S and not given:
+            raise Replaced
 
     def close(self) -> None:
         """For tests: a broker ends with all its connections."""
@@ -319,9 +334,10 @@ class Server:
                 del self._ready[fd]
 
     def _presented(self, fd: int, error: int) -> None:
-        client = self._clients[fd]
+        client = self._clients.get(fd)
+        if client is None or client.waiting is None:  # it has gone meanwhile
+            return
         found, client.waiting = client.waiting, None
-        assert found is not None
         if error:
             self._note(client.pid, "present", found.text, FAILED, error=error, rule=found.origin)
         if self._send(client, reply(protocol.PRESENT, error)) and client not in self._paused:
@@ -330,7 +346,7 @@ class Server:
     def _connected(self, service: Service) -> int:
         """A descriptor that is connected to a service; of an SSH agent, to a relay."""
         if service.name != SSH_AGENT:
-            return connect(encoded(service.path))
+            return connect(service)
         return self._relays.pair()
 
 

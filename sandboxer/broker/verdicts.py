@@ -11,7 +11,8 @@ directory descriptor, whatever the names say (see `files`).
 Abuse that is refused here: names that mean two things (`..`, `//`, a slash at the end, a NUL); a name that begins
 like a rule's path and goes on ("/home/u/Documents2"); hidden things, and moving or replacing a directory on the way
 to them; moving a file to where a rule gives more rights than it had, and moving what another rule stands on, so that
-the rule would come to mean something else after the next start.
+the rule would come to mean something else after the next start; destroying a file by renaming another over it (only
+where `unlink` is given, too).
 """
 
 from __future__ import annotations
@@ -156,11 +157,12 @@ class Verdict:
     `error` is 0 where the request is allowed, else what to answer. `origin` is the rule's, or those of all that it
     took, "" where none fits.
 
-    `place` is the rule that allows it and `rest` the path beneath it (`other` that of the second name); for `connect`
+    `place` is the rule that allows it and `rest` the path beneath it (`other` that of the second name, and
+    `may_replace` whether what has that name may be destroyed); for `connect`
     `service` is set, for `present` `text` and `kind`.
     """
 
-    __slots__ = ("error", "kind", "origin", "other", "place", "rest", "service", "text")
+    __slots__ = ("error", "kind", "may_replace", "origin", "other", "place", "rest", "service", "text")
 
     def __init__(
         self, error: int, place: Place | None = None, rest: bytes = b"", other: bytes = b"", *, needed: int = 0
@@ -173,6 +175,7 @@ class Verdict:
         self.service: rules.Service | None = None
         self.text = b""
         self.kind = 0
+        self.may_replace = False
 
 
 def bits(rights: int) -> list[int]:
@@ -352,7 +355,9 @@ def _rename(request: Request, table: Table) -> Verdict:
     before, after = place.root + b"/" + one, place.root + b"/" + two
     if table.rights_on(after) & ~table.rights_on(before) or _moves_a_rule(table, before, after):
         return refused
-    return Verdict(0, place, one, two, needed=rules.RENAME)
+    found = Verdict(0, place, one, two, needed=rules.RENAME)
+    found.may_replace = bool(table.rights_on(after) & rules.UNLINK)
+    return found
 
 
 def _above(table: Table, place: Place) -> Place | None:

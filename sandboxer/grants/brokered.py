@@ -39,7 +39,10 @@ LISTENER = "broker"
 WORDS = {
     "read": ("may ask for files in {} to read, one at a time", "may ask for {} to read"),
     "write": ("may ask for files in {} to change, one at a time", "may ask for {} to change"),
-    "append": ("may ask for files in {} to add to, one at a time", "may ask for {} to add to"),
+    "append": (
+        "may ask for files in {} to add to or overwrite, not to empty, one at a time",
+        "may ask for {} to add to or overwrite, not to empty",
+    ),
     "create": ("may make files in {}, one at a time", ""),
     "stat": ("may ask for sizes, times and owners in {}", "may ask for size, times and owner of {}"),
     "access": ("may ask what it could open in {}", "may ask whether it could open {}"),
@@ -110,7 +113,7 @@ def _way(effective: Effective, host: Host) -> Grant:
     return Grant(
         topic="broker",
         words="asks the broker, a process outside, which logs what it is asked",
-        detail=f"{log_directory(host)}/{effective.name}.log",
+        detail=f"{log_directory(host)}/{effective.name}/{effective.name}.log",
         weight=Weight.NOTICE,
         origin=BUILT_IN,
         ops=(listen, program),

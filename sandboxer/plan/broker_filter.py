@@ -24,7 +24,10 @@ def program(directory: str) -> bytes:
     lines = (
         f"allowed {' '.join((*ALLOWED, *OLD))}",
         f"ending {' '.join(ENDING)}",
-        *(f"{name} {argument}&{mask:x} is {value:x}" for name, argument, mask, value in TESTED),
+        *(
+            f"{name} {' '.join(f'{argument}&{mask:x} is {value:x}' for argument, mask, value in tests)}"
+            for name, tests in TESTED
+        ),
     )
     return filter_cache.stored("\n".join((*filter_cache.surroundings(), *lines)).encode(), directory, assemble)
 

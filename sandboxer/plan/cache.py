@@ -50,6 +50,12 @@ def filter_directory(cache_home: str, uid: int) -> str:
     return _private(cache_home, ("sandboxer", "filters"), uid)
 
 
+def presented_directory(cache_home: str, uid: int) -> str:
+    """The directory of the copies of files that are opened outside: made and checked in the same way."""
+    _make(cache_home, uid, shared=True)
+    return _private(cache_home, ("sandboxer", "presented"), uid)
+
+
 def make_state_directory(state_home: str, uid: int) -> None:
     """
     Make STATE/sandboxer, where brokers keep their logs, with mode 0700.

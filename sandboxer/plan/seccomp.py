@@ -79,14 +79,16 @@ def assemble(rules: tuple[Rule, ...], foreign: tuple[str, ...]) -> bytes:
 
 
 def allow(
-    allowed: tuple[str, ...], tested: tuple[tuple[str, int, int, int], ...], ending: tuple[str, ...]
+    allowed: tuple[str, ...],
+    tested: tuple[tuple[str, tuple[tuple[int, int, int], ...]], ...],
+    ending: tuple[str, ...],
 ) -> bytes:
     """
     The other way round, for our own processes: what isn't listed gets EPERM, what is in `ending` ends the process.
 
     Args:
         allowed: names; those that this processor doesn't have are left out.
-        tested: name, argument, mask, value: allowed when the argument, masked, is the value.
+        tested: name, and argument, mask, value: allowed when all these arguments, masked, are their values.
         ending: names.
 
     Raises:
@@ -103,9 +105,9 @@ def allow(
             number = NEWER.get(name) or _resolve(library, token, name)
             if number >= 0:
                 filter_.add_rule(action, number)
-    for name, argument, mask, value in tested:
-        test = library.Arg(argument, library.MASKED_EQ, mask, value)
-        filter_.add_rule(library.ALLOW, _resolve(library, token, name), test)
+    for name, tests in tested:
+        compared = (library.Arg(argument, library.MASKED_EQ, mask, value) for argument, mask, value in tests)
+        filter_.add_rule(library.ALLOW, _resolve(library, token, name), *compared)
     program = _export(filter_)
     bpf.decode(program)
     return program

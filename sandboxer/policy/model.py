@@ -194,7 +194,12 @@ class Broker(Record, rename="kebab"):
     ] = ()
     append: Annotated[
         tuple[str, ...],
-        Meta(description="Files that may be added to at their end, and looked at."),
+        Meta(
+            description=(
+                "Files that may be opened to add to their end, and looked at. A program that was given one can take "
+                "that limit (O_APPEND) off and write over what the file holds; it can't empty it."
+            )
+        ),
     ] = ()
     create: Annotated[
         tuple[str, ...],
@@ -211,7 +216,12 @@ class Broker(Record, rename="kebab"):
     mkdir: Annotated[tuple[str, ...], Meta(description="Directories in which directories may be made.")] = ()
     rename: Annotated[
         tuple[str, ...],
-        Meta(description="Directories in which files and directories may be moved and renamed, never out of them."),
+        Meta(
+            description=(
+                "Directories in which files and directories may be moved and renamed, never out of them; over one that "
+                "is there only where `unlink` is granted, too."
+            )
+        ),
     ] = ()
     unlink: Annotated[
         tuple[str, ...],
@@ -259,7 +269,8 @@ class Broker(Record, rename="kebab"):
         Meta(
             description=(
                 "Types of files (`application/pdf`, `image/*`) that are opened outside, with the user's own program, "
-                "when it runs `xdg-open` on a file of its box."
+                "when it runs `xdg-open` on a file of its box. That program gets a copy, of at most 256 MiB: what it "
+                "changes there doesn't come back."
             )
         ),
     ] = ()

@@ -122,7 +122,7 @@ In `files.system` paths begin with `/`.
 What `[files]` grants is in the box from the start.
 What `[broker]` lists isn't: the program asks for it, one file at a time, and a small process outside, the broker, opens
 it by these rules, hands it in, and logs who asked for what and which line permitted it
-(`~/.local/state/sandboxer/broker/NAME.log`).
+(`~/.local/state/sandboxer/broker/NAME/NAME.log`).
 
 ```toml
 [broker]
@@ -142,6 +142,9 @@ look for `SSH_AUTH_SOCK`.
 - `files.hide` holds here as well, and what can't be granted under `files.write` can't be changed through the broker.
 - A broker runs only once something is asked for, and only for boxes whose policy grants something through it.
 - Rules on paths need Linux 6.2 with Landlock, in which the broker confines itself; without it the box isn't made.
+- A file that is opened outside (`presents`) is copied to `~/.cache/sandboxer/presented` first, and kept there for a day:
+  the program outside never opens a path that the application could have put something else at. What has no desktop
+  entry outside isn't opened.
 - A link carries what is written in it to whoever serves it. For a program without network that is a way out, so `gui`
   doesn't permit links, the set `links` does, and `explain` tells it as a hole where there is no network.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from brokered import AskingBox, status_of
+from brokers import ALONE
 from companions import is_gone, wait_until_gone
 from conftest import PROGRAMS, Asking
 from running import within
@@ -30,6 +32,7 @@ def home(session: dict[str, str]) -> Path:
     (home / "Documents" / "letter.txt").write_text("a letter")
     (home / "Documents" / "drafts" / "draft").write_text("draft")
     (home / "secret").write_text("secret")
+    (home / "link").symlink_to("secret")
     return home
 
 
@@ -120,7 +123,7 @@ def taken_over(box: AskingBox, runtime_dir: Path, tmp_path: Path) -> object:
 
     def attempt(*words: str | Path | int, outside: bool = False) -> str:
         done = subprocess.run(
-            [sys.executable, "-P", PROGRAMS / "taken_over.py", rules, *map(str, words)],
+            [*ALONE, sys.executable, "-P", PROGRAMS / "taken_over.py", rules, *map(str, words)],
             env=box.environment | ({"UNCONFINED": "1"} if outside else {}),
             capture_output=True,
             text=True,
@@ -143,23 +146,43 @@ GRANTED = {
     ("listing", "Documents"): "succeeded",
 }
 REFUSED = {
-    ("read", "secret"): "EACCES",
-    ("read", "../asker.toml"): "EACCES",
-    ("read", "/etc/passwd"): "EACCES",
-    ("read", "/proc/self/environ"): "EACCES",
-    ("read", "/proc/1/status"): "EACCES",
-    ("read", "/dev/zero"): "EACCES",
-    ("write", "Documents/letter.txt"): "EACCES",
+    ("read", "secret"): "ENOENT",
+    ("read", "../asker.toml"): "ENOENT",
+    ("read", "/etc/passwd"): "ENOENT",
+    ("read", "/proc/self/environ"): "ENOENT",
+    ("read", "/proc/1/status"): "ENOENT",
+    ("read", "/dev/zero"): "ENOENT",
+    ("write", "Documents/letter.txt"): ("EACCES", "EROFS"),
     ("write", "Documents/drafts/new"): "EACCES",
-    ("write", ".bashrc"): "EACCES",
-    ("listing", "."): "EACCES",
-    ("listing", "/tmp"): "EACCES",
+    ("write", ".bashrc"): ("ENOENT", "EROFS", "EACCES"),
+    ("listing", "."): "ENOENT",
+    ("listing", "/"): "EACCES",
+    ("listing", "/tmp"): "ENOENT",
     ("remove", "Documents/drafts/draft"): "EACCES",
-    ("remove", "secret"): "EACCES",
+    ("remove", "secret"): "ENOENT",
     ("move", "Documents/drafts/draft", "Documents/drafts/b"): ("EACCES", "EXDEV"),
     ("link", "secret", "Documents/drafts/b"): ("EPERM", "EACCES"),
     ("soft_link", "secret", "Documents/drafts/b"): ("EPERM", "EACCES"),
-    ("mode", "Documents/letter.txt"): "EPERM",
+    ("mode", "Documents/letter.txt"): ("EPERM", "EROFS"),
+    ("mode_by_descriptor", "Documents/letter.txt"): ("EPERM", "EROFS"),
+    ("attribute_by_descriptor", "Documents/letter.txt"): ("EPERM", "EROFS"),
+    ("times_by_descriptor", "Documents/letter.txt"): ("EPERM", "EROFS"),
+    ("reopen_to_write", "Documents/letter.txt"): ("EACCES", "EROFS"),
+    ("look", "secret"): "ENOENT",
+    ("look", "/etc/passwd"): "ENOENT",
+    ("look", "/proc/self/status"): "ENOENT",
+    ("target", "link"): "ENOENT",
+    ("watch", "secret"): "ENOENT",
+    ("watch", "/etc"): "ENOENT",
+    ("listing", ".local/state/sandboxer/broker"): "ENOENT",
+    ("climb",): "ENOENT",
+    ("datagram_pair",): "EPERM",
+    ("owner", "8", "1"): "EPERM",  # F_SETOWN
+    ("owner", "10", "9"): "EPERM",  # F_SETSIG
+    ("owner", "15", "0"): "EPERM",  # F_SETOWN_EX
+    ("owner", "1024", "1"): "EPERM",  # F_SETLEASE
+    ("owner", "1026", "0"): "EPERM",  # F_NOTIFY
+    ("asynchronous",): "EPERM",
     ("execute", "/bin/true"): "ended",
     ("fork",): "ended",
     ("thread",): "ended",
@@ -179,7 +202,7 @@ REFUSED = {
 
 
 def located(words: tuple[str, ...], home: Path) -> list[str]:
-    return [words[0], *(str(home / word) for word in words[1:])]
+    return [words[0], *(word if word.isdecimal() else str(home / word) for word in words[1:])]
 
 
 @pytest.mark.parametrize("words", GRANTED, ids=" ".join)
@@ -200,6 +223,10 @@ def test_taken_over_it_can_t_do_more(taken_over: object, home: Path, words: tupl
 UNHARMFUL = (
     ("read", "secret"), ("read", "/etc/passwd"), ("read", "/dev/zero"), ("listing", "."), ("write", "new"),
     ("fork",), ("thread",), ("inet",), ("datagram",), ("netlink",), ("executable_memory",), ("dump",),
+    ("look", "secret"), ("look", "/etc/passwd"), ("target", "link"), ("watch", "secret"), ("watch", "/etc"), ("climb",),
+    ("datagram_pair",), ("owner", "10", "9"), ("asynchronous",),
+    ("mode_by_descriptor", "Documents/letter.txt"), ("times_by_descriptor", "Documents/letter.txt"),
+    ("reopen_to_write", "Documents/letter.txt"), ("listing", ".local/state/sandboxer/broker"),
     ("mode", "Documents/letter.txt"), ("link", "secret", "b"), ("soft_link", "secret", "c"),
 )  # fmt: skip
 
@@ -218,7 +245,7 @@ def test_taken_over_it_can_t_reach_other_processes(taken_over: object, attempt: 
     assert callable(taken_over)
     with subprocess.Popen(["sleep", "60"]) as other:
         got = taken_over(attempt, other.pid)
-        assert got in ("ended", "EPERM", "EACCES"), got
+        assert got in ("ended", "EPERM", "EACCES", "ENOENT"), got
         assert None is other.poll()
         other.kill()
 
@@ -231,3 +258,70 @@ def test_taken_over_it_can_t_reach_abstract_sockets(taken_over: object) -> None:
         listening.listen()
         assert taken_over("abstract", name, outside=True).startswith("succeeded")
         assert taken_over("abstract", name) == "EPERM"
+
+
+def test_taken_over_it_can_t_reach_sockets_by_their_names(
+    taken_over: object, runtime_dir: Path, tmp_path: Path
+) -> None:
+    """What a session's bus listens on starts programs outside for whoever connects."""
+    assert callable(taken_over)
+    with socket.socket(socket.AF_UNIX) as stream, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagram:
+        stream.bind(str(runtime_dir / "bus"))
+        stream.listen()
+        datagram.bind(str(runtime_dir / "notify"))
+        for outside in (True, False):
+            expected = "succeeded: None" if outside else "ENOENT"
+            assert expected == taken_over("connect", runtime_dir / "bus", outside=outside)
+        assert "succeeded: None" == taken_over("send_to", runtime_dir / "notify", outside=True)
+        assert "EPERM" == taken_over("send_to", runtime_dir / "notify")
+        assert "EPERM" == taken_over("send_from_a_pair", runtime_dir / "notify")
+        assert b"taken over" == datagram.recv(100, socket.MSG_DONTWAIT)
+
+
+def test_a_directory_that_it_hands_out_leads_nowhere_else(taken_over: object, home: Path) -> None:
+    """An accomplice that listens in a directory that a rule is for gets the rule's directory, and no more."""
+    assert callable(taken_over)
+    address = "Documents/drafts/s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        here = os.getcwd()
+        os.chdir(home)
+        try:
+            listener.bind(address)
+        finally:
+            os.chdir(here)
+        listener.listen()
+        for outside in (True, False):
+            assert "succeeded: None" == taken_over("hand_out", home / address, outside=outside)
+            connection, _ = listener.accept()
+            _, (fd,), _, _ = socket.recv_fds(connection, 10, 1)
+            connection.close()
+            assert outside == _reaches(fd, "../secret")
+            assert outside == _reaches(fd, "../../../../../../../../etc/passwd")
+            assert outside != _refuses_changes(fd)
+            os.close(fd)
+
+
+def _reaches(fd: int, path: str) -> bool:
+    try:
+        os.stat(path, dir_fd=fd)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _refuses_changes(fd: int) -> bool:
+    try:
+        os.chmod("letter.txt", 0o644, dir_fd=fd)
+    except OSError as error:
+        return error.errno == errno.EROFS
+    return False
+
+
+def test_another_application_s_log_is_out_of_reach(taken_over: object, home: Path) -> None:
+    assert callable(taken_over)
+    logs = home / ".local/state/sandboxer/broker"
+    (logs / "other").mkdir(parents=True)
+    (logs / "other/other.log").write_text("of another")
+    for attempt in ("read", "remove", "write"):
+        assert "ENOENT" == taken_over(attempt, logs / "other/other.log")
+    assert "of another" == (logs / "other/other.log").read_text()

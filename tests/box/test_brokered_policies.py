@@ -27,7 +27,7 @@ def papers(home: Path) -> Path:
 
 def logged(home: Path) -> list[dict[str, str]]:
     """What the broker of the set `strict` was asked."""
-    lines = (home / ".local/state/sandboxer/broker/strict.log").read_text().splitlines()
+    lines = (home / ".local/state/sandboxer/broker/strict/strict.log").read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 

@@ -171,14 +171,14 @@ def test_no_descriptor_leads_to_a_directory(box: AskingBox, home: Path) -> None:
 def test_a_descriptor_for_reading_can_t_be_opened_again_for_writing(
     box: AskingBox, home: Path, flags: str
 ) -> None:
-    """Outside it can: that is how /proc works; inside, the box's Landlock domain refuses it."""
+    """Outside it can, by /proc; inside, its mount is read-only, and the box's Landlock domain refuses it."""
     file = home / "Documents" / "diary.txt"
     outside = os.open(file, os.O_RDONLY)
     os.close(os.open(f"/proc/self/fd/{outside}", os.O_RDWR))
     os.close(outside)
     box.does(f"fd = client.open({str(home / 'shared/granted.txt')!r})")
-    assert box.eval(f"error(os.open, f'/proc/self/fd/{{fd}}', {flags})") == "EACCES"
-    assert box.eval("error(os.truncate, f'/proc/self/fd/{fd}', 0)") in ("EACCES", "EINVAL")
+    assert box.eval(f"error(os.open, f'/proc/self/fd/{{fd}}', {flags})") in ("EACCES", "EROFS")
+    assert box.eval("error(os.truncate, f'/proc/self/fd/{fd}', 0)") in ("EACCES", "EINVAL", "EROFS")
     assert (home / "shared/granted.txt").read_text() == "granted"
 
 

@@ -1,8 +1,11 @@
 """
-What code in a broker that was taken over can still do: confines itself as the broker does, by the same rules, and then
-tries one thing.
+What code in a broker that was taken over can still do: leaves the host's tree and confines itself as the broker does,
+by the same rules, and then tries one thing. It is started in namespaces of its own, as the launcher starts a broker.
 
     python taken_over.py RULES ATTEMPT [WORD...]
+
+A path that lies in a rule's directory is tried from that directory's descriptor, as a broker that has been taken over
+would; others are tried as they are.
 
 The last line says how it ended, as tests/escape/kernel.py has it; a call that the filter ends the process for leaves no
 line.
@@ -20,11 +23,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from sandboxer.broker import own_root
 from sandboxer.broker.confine import confine
+from sandboxer.broker.connect import hold
 from sandboxer.broker.log import Log
 from sandboxer.broker.roots import open_roots
 from sandboxer.broker.rules import decode
-from sandboxer.broker.verdicts import Table, encoded
+from sandboxer.broker.verdicts import Table, encoded, lies_in
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -37,38 +42,152 @@ def call(name: str, *arguments: object) -> int:
     return result
 
 
+places: list[tuple[bytes, int]] = []
+"""The rules' directories as the host calls them, and their descriptors."""
+
+
+def at(path: str) -> tuple[str, int | None]:
+    """A path from the nearest rule's directory, with that directory's descriptor."""
+    for root, fd in sorted(places, reverse=True):
+        if lies_in(os.fsencode(path), root):
+            return path[len(root) + 1 :] or ".", fd
+    return path, None
+
+
+def opened(path: str, flags: int) -> int:
+    name, fd = at(path)
+    return os.open(name, flags, 0o600, dir_fd=fd)
+
+
 def read(path: str) -> object:
-    fd = os.open(path, os.O_RDONLY)
-    return os.read(fd, 100)
+    return os.read(opened(path, os.O_RDONLY), 100)
 
 
 def write(path: str) -> object:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-    return os.write(fd, b"taken over")
+    return os.write(opened(path, os.O_WRONLY | os.O_CREAT), b"taken over")
 
 
 def listing(path: str) -> object:
-    return os.listdir(path)
+    return os.listdir(opened(path, os.O_RDONLY | os.O_DIRECTORY))
 
 
 def remove(path: str) -> None:
-    os.unlink(path)
+    name, fd = at(path)
+    os.unlink(name, dir_fd=fd)
 
 
 def link(source: str, target: str) -> None:
-    os.link(source, target)
+    (name, fd), (made, made_fd) = at(source), at(target)
+    os.link(name, made, src_dir_fd=fd, dst_dir_fd=made_fd)
 
 
 def soft_link(source: str, target: str) -> None:
-    os.symlink(source, target)
+    name, fd = at(target)
+    os.symlink(source, name, dir_fd=fd)
 
 
 def move(source: str, target: str) -> None:
-    os.rename(source, target)
+    (name, fd), (made, made_fd) = at(source), at(target)
+    os.rename(name, made, src_dir_fd=fd, dst_dir_fd=made_fd)
 
 
 def mode(path: str) -> None:
-    os.chmod(path, 0o777)
+    name, fd = at(path)
+    os.chmod(name, 0o777, dir_fd=fd)
+
+
+def look(path: str) -> object:
+    name, fd = at(path)
+    return os.stat(name, dir_fd=fd).st_ino
+
+
+def target(path: str) -> object:
+    name, fd = at(path)
+    return os.readlink(name, dir_fd=fd)
+
+
+def watch(path: str) -> object:
+    name, fd = at(path)
+    inotify = call("inotify_init1", 0)
+    return call("inotify_add_watch", inotify, os.fsencode(name if fd is None else f"/proc/self/fd/{fd}/{name}"), 2)
+
+
+def connect(path: str) -> None:
+    name, fd = at(path)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(name if fd is None else f"/proc/self/fd/{fd}/{name}")
+
+
+def send_to(path: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.sendto(b"taken over", path)
+
+
+def send_from_a_pair(path: str) -> None:
+    one, _ = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    one.sendto(b"taken over", path)
+
+
+def datagram_pair() -> None:
+    socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+
+def climb() -> object:
+    """From each descriptor of a directory, as far up as it goes: the names of what lies above a rule's directory."""
+    found = []
+    for _, fd in places:
+        start = os.fstat(fd)
+        for path in ("..", "../..", "../../../../../../../../.."):
+            status = os.stat(path, dir_fd=fd)
+            if (status.st_dev, status.st_ino) != (start.st_dev, start.st_ino):
+                found.append(path)
+    for name in map(str, range(256)):
+        try:
+            status = os.stat(f"/proc/self/fd/{name}/../etc/passwd")
+        except OSError:
+            continue
+        found.append(f"{name}: {status.st_ino}")
+    if not found:
+        raise OSError(errno.ENOENT, "")
+    return found
+
+
+def hand_out(address: str) -> None:
+    """Send the first rule's directory to somebody who listens in a rule's directory."""
+    name, fd = at(address)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(f"/proc/self/fd/{fd}/{name}")
+        socket.send_fds(client, [b"x"], [places[0][1]])
+
+
+def mode_by_descriptor(path: str) -> None:
+    call("fchmod", opened(path, os.O_RDONLY), 0o777)
+
+
+def attribute_by_descriptor(path: str) -> None:
+    os.setxattr(opened(path, os.O_RDONLY), "user.taken", b"over")
+
+
+def times_by_descriptor(path: str) -> None:
+    os.utime(opened(path, os.O_RDONLY))
+
+
+def reopen_to_write(path: str) -> object:
+    return os.open(f"/proc/self/fd/{opened(path, os.O_RDONLY)}", os.O_WRONLY)
+
+
+def owner(command: str, argument: str) -> None:
+    import fcntl
+
+    one, _ = socket.socketpair()
+    fcntl.fcntl(one, int(command), int(argument))
+
+
+def asynchronous() -> None:
+    import fcntl
+
+    one, _ = socket.socketpair()
+    fcntl.fcntl(one, fcntl.F_SETFL, os.O_ASYNC)
 
 
 def execute(path: str) -> None:
@@ -179,7 +298,9 @@ ATTEMPTS: dict[str, Callable[..., object]] = {
     for function in (
         read, write, listing, remove, link, soft_link, move, mode, execute, fork, thread, inet, netlink, datagram,
         abstract, trace, memory, environment, kill, pidfd, limits, executable_memory, namespaces, mount, keys, bpf,
-        ring, handle, terminal, dump, listen,
+        ring, handle, terminal, dump, listen, look, target, watch, connect, send_to, send_from_a_pair, datagram_pair,
+        climb, mode_by_descriptor, attribute_by_descriptor, times_by_descriptor, reopen_to_write, owner, asynchronous,
+        hand_out,
     )
 }  # fmt: skip
 
@@ -191,6 +312,10 @@ def main() -> None:
     log = Log(encoded(rules.log), rules.app, "box.1")
     attempt, words = ATTEMPTS[sys.argv[2]], sys.argv[3:]
     open_roots(table)
+    hold(table.services.values())
+    if not os.environ.get("UNCONFINED"):
+        own_root.leave(table, log)
+    places.extend({place.root: place.fd for place in table.places if place.fd >= 0}.items())
     if not os.environ.get("UNCONFINED"):
         confine(table, log.directory, rules.program)
     try:

@@ -24,7 +24,7 @@ def log(tmp_path: Path) -> Log:
 
 
 def lines(directory: Path, name: str = "app.log") -> list[dict[str, object]]:
-    return [json.loads(line) for line in (directory / "log" / name).read_text("utf-8").splitlines()]
+    return [json.loads(line) for line in (directory / "log/app" / name).read_text("utf-8").splitlines()]
 
 
 def test_a_line_says_everything(log: Log, tmp_path: Path) -> None:
@@ -55,16 +55,16 @@ def test_what_there_is_not_is_left_out(log: Log, tmp_path: Path) -> None:
 
 
 def test_directory_and_file_are_closed_to_others(log: Log, tmp_path: Path) -> None:
-    modes = [stat.S_IMODE((tmp_path / path).stat().st_mode) for path in ("log", "log/app.log")]
-    assert [0o700, 0o600] == modes
+    modes = [stat.S_IMODE((tmp_path / path).stat().st_mode) for path in ("log", "log/app", "log/app/app.log")]
+    assert [0o700, 0o700, 0o600] == modes
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(path=st.binary(min_size=1, max_size=60))
 def test_no_name_ends_or_forges_a_line(log: Log, tmp_path: Path, path: bytes) -> None:
-    (tmp_path / "log/app.log").write_bytes(b"")
+    (tmp_path / "log/app/app.log").write_bytes(b"")
     log.write(7, "open", path, "allowed", rule=path.decode("utf-8", "surrogateescape"))
-    content = (tmp_path / "log/app.log").read_bytes()
+    content = (tmp_path / "log/app/app.log").read_bytes()
     assert content.count(b"\n") == 1
     (line,) = lines(tmp_path)
     assert path.decode("utf-8", "surrogateescape") == line["path"] == line["rule"]
@@ -82,8 +82,8 @@ def test_a_full_file_is_kept_once(log: Log, tmp_path: Path, monkeypatch: pytest.
     old, new = lines(tmp_path, "app.log.1"), lines(tmp_path)
     assert 99 == new[-1]["pid"]
     assert [*range(int(str(old[0]["pid"])), 100)] == [line["pid"] for line in [*old, *new]]
-    assert all(path.stat().st_size <= 4000 for path in (tmp_path / "log").iterdir())
-    assert {"app.log", "app.log.1"} == {path.name for path in (tmp_path / "log").iterdir()}
+    assert all(path.stat().st_size <= 4000 for path in (tmp_path / "log/app").iterdir())
+    assert {"app.log", "app.log.1"} == {path.name for path in (tmp_path / "log/app").iterdir()}
 
 
 def test_two_boxes_share_a_file_and_its_rotation(
@@ -97,12 +97,12 @@ def test_two_boxes_share_a_file_and_its_rotation(
         other.write(number, "open", b"/d/x", "allowed")
     boxes = {line["box"] for line in lines(tmp_path)[-4:]}
     assert {"app.12", "app.13"} == boxes
-    assert all(path.stat().st_size <= 44_000 for path in (tmp_path / "log").iterdir())
+    assert all(path.stat().st_size <= 44_000 for path in (tmp_path / "log/app").iterdir())
 
 
 def test_a_log_that_is_taken_away_is_made_anew(log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHECK_EVERY", 2)
-    (tmp_path / "log/app.log").unlink()
+    (tmp_path / "log/app/app.log").unlink()
     for number in range(4):
         log.write(number, "open", b"/d/x", "allowed")
     assert 3 == lines(tmp_path)[-1]["pid"]
@@ -126,8 +126,8 @@ def test_a_directory_that_others_can_write_to_is_refused(tmp_path: Path) -> None
 
 
 def test_a_link_in_the_place_of_the_log_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "log").mkdir(mode=0o700)
-    (tmp_path / "log/app.log").symlink_to(tmp_path / "victim")
+    (tmp_path / "log/app").mkdir(mode=0o700, parents=True)
+    (tmp_path / "log/app/app.log").symlink_to(tmp_path / "victim")
     with pytest.raises(OSError, match="symbolic links"):
         Log(os.fsencode(tmp_path / "log"), "app", "app.1")
     assert not (tmp_path / "victim").exists()

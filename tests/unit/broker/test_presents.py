@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,3 +170,19 @@ def test_a_steward_that_has_gone_is_an_error_at_once(client: Client, broker: Run
 def test_without_a_steward_nothing_is_presented(tmp_path: Path) -> None:
     with RunningBroker(rules_for(tmp_path / "log", outward=OUTWARD), tmp_path) as running, running.serve() as client:
         assert "ENOTSUP" == client.ask(message(PRESENT, "https://example.org/")).name
+
+
+def test_who_hangs_up_as_the_steward_answers_ends_nothing(broker: RunningBroker) -> None:
+    """A second request lies in the queue, and the broker must not take it up for one that still waits."""
+    with broker.serve() as other:
+        for _ in range(4):
+            with broker.connect() as client:
+                client.send(message(PRESENT, "https://x"))
+                number, _, _ = asked(broker)
+                client.send(message(PRESENT, "https://x"))
+                os.kill(broker.pid, signal.SIGSTOP)  # so that it finds all of it at once
+                answer(broker, number, 0)
+                client.socket.shutdown(socket.SHUT_RDWR)
+                os.kill(broker.pid, signal.SIGCONT)
+            assert "ok" == other.ask(message(HELLO)).name
+        assert broker.is_running()

@@ -42,6 +42,7 @@ from sandboxer.broker.protocol import (
     WRITE,
 )
 from sandboxer.broker.rules import Service
+from sandboxer.broker.server import AGAIN_S
 
 PSS_MAX = 12 * 1024
 """Kilobytes."""
@@ -86,7 +87,7 @@ def client(broker: RunningBroker) -> Iterator[Client]:
 
 
 def log_of(tmp_path: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (tmp_path / "log/app.log").read_text().splitlines()]
+    return [json.loads(line) for line in (tmp_path / "log/app/app.log").read_text().splitlines()]
 
 
 def test_a_file_is_read(client: Client, place: Path) -> None:
@@ -475,9 +476,14 @@ def test_a_directory_that_appears_gets_another_broker(place: Path, tmp_path: Pat
         with running.serve() as client:
             assert b"ENOENT" == client.read(place / "later/x")
             (place / "later").mkdir()
-            client.send(message(OPEN, place / "later/x", flags=READ))
+            (place / "later/x").write_text("here")
+            assert b"ENOENT" == client.read(place / "later/x"), "a broker needn't end for it at once"
+            time.sleep(AGAIN_S)
+            assert b"ENOENT" == client.read(place / "later/x"), "it is answered, and then ends"
             assert client.receive() is None
-        assert AGAIN == running.wait()
+            assert AGAIN == running.wait()
+        with running.serve() as client:
+            assert b"here" == client.read(place / "later/x")
 
 
 def test_a_link_in_the_place_of_a_rules_directory_is_not_followed(place: Path, tmp_path: Path) -> None:
@@ -627,6 +633,43 @@ def test_services_are_connected_to(tmp_path: Path, place: Path) -> None:
                     assert error == client.ask(message(protocol.CONNECT, name)).name
         finally:
             Path(path).unlink()
+
+
+def test_a_service_that_was_restarted_gets_another_broker(tmp_path: Path) -> None:
+    path = f"/tmp/broker-again-{os.getpid()}"
+    given = rules_for(tmp_path / "log", services=[Service(name="pulseaudio", path=path, origin="p:1")])
+    ask = message(protocol.CONNECT, "pulseaudio")
+    with RunningBroker(given, tmp_path) as running:
+        for _ in range(2):
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(path)
+                listener.listen(1)
+                with running.serve() as client:
+                    answer = client.ask(ask)
+                    assert "ok" == answer.name
+                    os.close(answer.fds[0])
+                    time.sleep(AGAIN_S)
+                    listener.close()
+                    assert "ECONNREFUSED" == client.ask(ask).name
+                    assert "ECONNREFUSED" == client.ask(ask).name, "it is still the same socket"
+                    Path(path).unlink()
+                    assert "ECONNREFUSED" == client.ask(ask).name
+                    assert client.receive() is None
+                    assert AGAIN == running.wait()
+
+
+def test_a_rename_destroys_nothing_unless_that_is_allowed(place: Path, tmp_path: Path) -> None:
+    (place / "other").write_text("other")
+    for keys, name in ((("rename", "read", "write", "create"), "EEXIST"), (("rename", "unlink"), "ok")):
+        given = rules_for(tmp_path / "log", [rule(place, *keys)])
+        with RunningBroker(given, tmp_path) as running, running.serve() as client:
+            assert name == client.ask(message(RENAME, place / "other", place / "file")).name
+    assert "other" == (place / "file").read_text()
+
+
+def test_it_has_no_capability(broker: RunningBroker, client: Client) -> None:
+    status = broker.status()
+    assert {"0"} == set("".join(status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")))
 
 
 def test_a_given_descriptor_is_served(place: Path, tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_an_answer_to_signing_that_is_no_signature_does_not_pass(speaker: Speake
 
 
 def test_an_agent_that_is_not_there_is_a_failure(speaker: Speaker, agent: Agent) -> None:
-    agent.path.unlink()
+    agent.listener.shutdown(socket.SHUT_RDWR)
     assert FAILURE == speaker.ask(b"\x0b")
     assert FAILURE == speaker.ask(sign(b"blob two"))
 
@@ -223,7 +223,7 @@ def test_each_use_of_a_key_is_a_line(speaker: Speaker, tmp_path: Path) -> None:
     speaker.ask(sign(b"blob two"))
     speaker.ask(sign(b"blob one"))
     speaker.ask(b"\x11")
-    rows = [json.loads(line) for line in (tmp_path / "log/app.log").read_text().splitlines()]
+    rows = [json.loads(line) for line in (tmp_path / "log/app/app.log").read_text().splitlines()]
     assert [
         ("agent sign", fingerprint(b"blob two").decode(), "allowed", "p:9"),
         ("agent sign", fingerprint(b"blob one").decode(), "denied", ""),
