@@ -317,8 +317,12 @@ def test_a_running_broker_outlives_them(field: Field, tmp_path: Path) -> None:
         for number, data in zip(range(SENT), Mutator(field, 6), strict=False):
             if number % (SENT // 10) == 0:
                 sizes.append(int(running.status()["VmRSS"].split()[0]))
-            client.send(data)
-            answer = client.receive()
+            try:
+                client.send(data)
+                answer = client.receive()
+            except TimeoutError:  # connected to a listener whose broker was just ending
+                assert not running.is_running()
+                answer = None
             if answer is not None:
                 for fd in answer.fds:
                     os.close(fd)
