@@ -64,7 +64,7 @@ def make_state_directory(state_home: str, uid: int) -> None:
     appears later can't. Raises LaunchError as `directory` does.
     """
     _make(state_home, uid, shared=True)
-    _private(state_home, ("sandboxer",), uid)
+    _make(os.path.join(state_home, "sandboxer"), uid)
 
 
 def file_names(request: tuple[str, ...], working_directory: str | None) -> tuple[str, str]:
