@@ -114,6 +114,7 @@ static void enter_own_namespaces(const struct plan *plan)
 _Noreturn static void become(const struct companion *companion, int input, pid_t monitor, const struct surroundings *around)
 {
     static char python[PATH_MAX], words[SOCKETS_MAX][WORD_MAX];
+    static char *const empty[] = {NULL}; /* the session's tokens are nothing for whoever may be taken over */
     static char option_e[] = "-E", option_p[] = "-P", option_c[] = "-c";
     char *argv[SOCKETS_MAX + 8] = {python,       option_e, option_p, option_c, (char *)(uintptr_t)code,
                                    (char *)(uintptr_t)companion->word, (char *)(uintptr_t)around->state_path};
@@ -141,7 +142,7 @@ _Noreturn static void become(const struct companion *companion, int input, pid_t
     if (sigprocmask(SIG_SETMASK, around->mask, NULL) != 0)
         fail((struct failure){.what = "cannot restore the signal mask", .error = errno});
     find_python(python);
-    (void)execve(python, argv, around->environment);
+    (void)execve(python, argv, companion->has_own_root ? empty : around->environment);
     fail((struct failure){.what = "cannot start a companion", .subject = python, .error = errno});
 }
 
