@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "environment.h"
 #include "plan.h"
 
 enum {
@@ -22,10 +23,12 @@ enum {
 };
 
 /* What the box's first process tells the monitor, through a pipe; a monitor that hears nothing knows that it died. */
+enum { PERMISSION = 'G' }; /* from the monitor: the application may start */
 enum { NEWS_READY = 'R', NEWS_STOPPED = 'S', NEWS_ENDED = 'E' };
 struct news {
     unsigned char kind;
     unsigned char status; /* of NEWS_ENDED: the application's, as a shell has it */
+    unsigned char signal; /* ... and what killed it, 0 for nothing */
 };
 
 /* What the caller of the launcher handed over, copied out of its own memory so that that can be wiped. */
@@ -46,6 +49,7 @@ struct call {
     int handed[HANDED_MAX];
     size_t handed_count;
     int is_activated; /* a service manager's sockets are among them */
+    int ended_by;     /* once it has run: the signal that killed the application, 0 for none */
 };
 
 /* sockets.c: what the two sides of a box speak through. */
@@ -57,11 +61,18 @@ struct sockets {
     int descriptor; /* the broker's end of the application's own connection, -1 for none */
     int pair[2];    /* the broker's end and the steward's, -1 for none */
     int orders[2];  /* the steward's end and pid 1's */
+    int notices;    /* bound in the box: what the application tells the service manager; -1 for none */
 };
 void make_sockets(struct sockets *sockets, struct call *call);
 void keep_ends_of_box(const struct sockets *sockets);
 void leave_listeners(const struct sockets *sockets);
 void keep_ends_of_monitor(const struct sockets *sockets, const struct call *call);
+
+/* notices.c: sd_notify(3), through the monitor. */
+#define NOTICES_PATH "/run/sandboxer/notify"
+int make_notice_socket(const struct call *call);
+int pass_notice_variables(const struct call *call, struct arena *arena, char **out, size_t out_max);
+void pass_on_notices(int notices, char *const *environment);
 
 /* run.c: start the box, wait for it, and return the exit status for the shell. */
 int run_box(struct call *call);
@@ -84,6 +95,7 @@ struct root {
     struct base bases[BASES_MAX];
     size_t depth;
     const int *listeners; /* sockets that the next LISTEN operations bind */
+    int notices;
     int parent; /* O_PATH: the directory that was used last, -1 for none: operations come sorted */
     char parent_path[SBX_PATH_SIZE_MAX];
 };
@@ -99,11 +111,21 @@ void bind_documents(struct root *root, struct call *call);
 void bind_terminal(struct root *root, const struct plan *plan);
 void enter_directory(const struct call *call);
 
+/* limits.c: the resource limits of all that runs in the box. */
+void set_limits(const struct plan *plan);
+
 /* confine.c: give up everything. After it, nothing but the filter's permitted calls is possible. */
 void confine(const struct call *call);
 
-/* init.c: let pid 1 be told of orders, which the filter will forbid to set up. */
+/* orders.c: let pid 1 be told of orders, which the filter will forbid to set up; carry out what has come; and tell
+ * whoever waits for a program how it ended (a wait status). */
 void heed_orders(int orders);
+void obey(const struct call *call, int orders, const sigset_t *caller_mask);
+void tell_of_end(pid_t pid, int ended);
+
+/* init.c, for orders.c: an exit status as a shell has it, from a wait status; and the last step of a program's start. */
+int status_of(int ended);
+_Noreturn void start_application(const struct call *call, char *const *argv, const sigset_t *caller_mask);
 
 /* init.c: a signal from the terminal (Ctrl-C and the like) that waits for this process, perhaps in place of the
  * application; 0 for none. Both halves look at the points where only they could have received it. */

@@ -36,7 +36,11 @@ enum {
 static void require(long result, const char *what)
 {
     if (result < 0)
-        fail((struct failure){.what = what, .error = errno});
+        fail((struct failure){.what = what,
+                              .error = errno,
+                              .hint = errno == ENOSYS || errno == EOPNOTSUPP || errno == EINVAL
+                                          ? "sandbox doctor, which tells what this kernel lacks"
+                                          : NULL});
 }
 
 static void drop_capabilities(void)

@@ -8,6 +8,11 @@
 #include <unistd.h>
 
 static const char *app_name = "";
+static struct {
+    int fd; /* -1 for none */
+    pid_t owner;
+    void (*end)(int status);
+} copy = {.fd = -1};
 
 static struct {
     char text[6144]; /* longer parts are cut */
@@ -46,6 +51,13 @@ void fail_for(const char *app)
     app_name = app;
 }
 
+void fail_to(int fd, void (*end)(int status))
+{
+    copy.fd = fd;
+    copy.owner = getpid();
+    copy.end = end;
+}
+
 /* Write out what was appended, and a newline, in one write. */
 static void flush(void)
 {
@@ -59,6 +71,14 @@ void say(const char *line)
     message.used = 0;
     append_quoted(line);
     flush();
+}
+
+/* flush(), and the same for whoever is shown it later. */
+static void flush_failure(void)
+{
+    flush();
+    if (copy.fd >= 0 && write(copy.fd, message.text, message.used) < 0)
+        return; /* as above */
 }
 
 void report(struct failure failure)
@@ -87,11 +107,16 @@ void report(struct failure failure)
         append("\n  try: ");
         append(failure.hint);
     }
-    flush();
+    flush_failure();
 }
 
 _Noreturn void fail(struct failure failure)
 {
+    void (*end)(int status) = copy.fd >= 0 && copy.owner == getpid() ? copy.end : NULL;
+
     report(failure);
+    copy.fd = -1; /* whatever fails from here on has nobody else to tell */
+    if (end)
+        end(EXIT_SANDBOX);
     _exit(EXIT_SANDBOX);
 }

@@ -24,6 +24,10 @@ struct failure {
 /* The application's name, for the first line of each message. It must outlive all calls. */
 void fail_for(const char *app);
 
+/* Messages are also written to `copy`, and fail() in this process, not in its children, ends by `end`, which doesn't
+ * return: for a start from a menu, where nobody reads stderr. */
+void fail_to(int copy, void (*end)(int status));
+
 /* Write the message to stderr, in one write. Async-signal-safe. */
 void report(struct failure failure);
 

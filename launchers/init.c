@@ -3,6 +3,7 @@
  * The box's first process. It is confined like the application before it starts it, so that taking it over gains
  * nothing; it reaps what is orphaned, hands on the signals that the monitor sends, and ends the box by ending.
  */
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -12,9 +13,7 @@
 #include "fail.h"
 #include "sys.h"
 
-enum { ORDER_START = 'X', ORDER_SIZE_MAX = 16384, ORDER_WORDS_MAX = 256 };
-
-static int status_of(int status)
+int status_of(int status)
 {
     return WIFSIGNALED(status) ? EXIT_SIGNAL_BASE + WTERMSIG(status) : WEXITSTATUS(status);
 }
@@ -48,7 +47,7 @@ static void execute(const struct call *call, char *const *argv)
     errno = error;
 }
 
-_Noreturn static void start_application(const struct call *call, char *const *argv, const sigset_t *caller_mask)
+_Noreturn void start_application(const struct call *call, char *const *argv, const sigset_t *caller_mask)
 {
     int result = sigprocmask(SIG_SETMASK, caller_mask, NULL);
 
@@ -69,9 +68,9 @@ static int tell(int reports, struct news news)
     return write(reports, &news, sizeof news) == sizeof news ? 0 : -1;
 }
 
-/* Reap everything that has ended. Sets *status when the application is among it, and tells the monitor when the
+/* Reap everything that has ended. Sets *ended when the application is among it, and tells the monitor when the
  * application has stopped; -1 with ECHILD when no process is left. */
-static int reap(pid_t application, int *status, int reports)
+static int reap(pid_t application, int *ended, int reports)
 {
     for (;;) {
         int changed_status;
@@ -81,10 +80,12 @@ static int reap(pid_t application, int *status, int reports)
             return 0;
         if (changed < 0)
             return -1;
+        if (!WIFSTOPPED(changed_status))
+            tell_of_end(changed, changed_status);
         if (changed != application)
             continue;
         if (!WIFSTOPPED(changed_status))
-            *status = status_of(changed_status);
+            *ended = changed_status;
         else if (tell(reports, (struct news){.kind = NEWS_STOPPED}) != 0)
             return -1;
     }
@@ -97,9 +98,9 @@ static int from_monitor(const siginfo_t *info)
 }
 
 /* End the box: nothing else runs in it any more when the monitor learns the application's status. */
-_Noreturn static void finish(int status, int reports)
+_Noreturn static void finish(int status, int signal, int reports)
 {
-    struct news news = {.kind = NEWS_ENDED, .status = (unsigned char)status};
+    struct news news = {.kind = NEWS_ENDED, .status = (unsigned char)status, .signal = (unsigned char)signal};
 
     if (kill(-1, SIGKILL) != 0 && errno != ESRCH)
         fail((struct failure){.what = "cannot end the box", .error = errno});
@@ -108,91 +109,30 @@ _Noreturn static void finish(int status, int reports)
     _exit(tell(reports, news) == 0 ? status : EXIT_SANDBOX);
 }
 
-/* Start another program beside the application, with all of its confinement: it is forked from the same process. */
-_Noreturn static void start_ordered(const struct call *call, char *const *argv, const sigset_t *caller_mask)
-{
-    int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-    if (setsid() < 0 || nothing < 0)
-        fail((struct failure){.what = "cannot start a program in the box", .subject = argv[0], .error = errno});
-    for (int fd = STDIN_FILENO; fd <= STDOUT_FILENO; fd++)
-        if ((nothing == fd ? fcntl(fd, F_SETFD, 0) : sys_replace(nothing, fd)) < 0)
-            fail((struct failure){.what = "cannot start a program in the box", .subject = argv[0], .error = errno});
-    start_application(call, argv, caller_mask);
-}
-
-/* The words of an order, which point into it; or 0 when it is none. `size` is what it had, which may be more than what
- * was kept of it. */
-static size_t words_of(char *order, ssize_t size, char *words[ORDER_WORDS_MAX + 1])
-{
-    size_t count = 0;
-
-    if (size < 3 || size > ORDER_SIZE_MAX || order[0] != ORDER_START || order[1] == '\0' || order[size - 1] != '\0')
-        return 0;
-    for (char *word = order + 1; word < order + size; word += strlen(word) + 1) {
-        if (count == ORDER_WORDS_MAX)
-            return 0;
-        words[count++] = word;
-    }
-    words[count] = NULL;
-    return count;
-}
-
-/* Carry out what the steward asks for. It is told the pid, or minus the error's number. */
-static void obey(const struct call *call, int orders, const sigset_t *caller_mask)
-{
-    static char order[ORDER_SIZE_MAX], *words[ORDER_WORDS_MAX + 1];
-
-    for (;;) {
-        ssize_t size = recv(orders, order, sizeof order, MSG_DONTWAIT | MSG_TRUNC);
-
-        if (size < 0)
-            return; /* nothing more */
-        pid_t pid = -EINVAL;
-        if (words_of(order, size, words) > 0) {
-            pid = fork();
-            if (pid == 0)
-                start_ordered(call, words, caller_mask);
-            if (pid < 0)
-                pid = -errno;
-        }
-        if (send(orders, &pid, sizeof pid, MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof pid)
-            return; /* whoever asked is gone */
-    }
-}
-
-/* An order is announced by SIGIO, for which pid 1 waits as for all signals. Others in the box can send it; then there is
- * nothing to read. */
-void heed_orders(int orders)
-{
-    if (fcntl(orders, F_SETOWN, getpid()) != 0 || fcntl(orders, F_SETFL, O_RDWR | O_NONBLOCK | O_ASYNC) != 0)
-        fail((struct failure){.what = "cannot listen for orders", .error = errno});
-}
-
 _Noreturn static void serve(const struct call *call, pid_t application, int reports, int orders,
                             const sigset_t *caller_mask)
 {
     int lingers = (call->plan->header->flags & SBX_PLAN_LINGER) != 0;
     sigset_t all;
-    int status = -1;
+    int ended = -1;
 
     (void)sigfillset(&all);
     obey(call, orders, caller_mask); /* what came before it was announced */
     for (;;) {
         siginfo_t info;
-        int is_empty = reap(application, &status, reports) != 0;
+        int is_empty = reap(application, &ended, reports) != 0;
 
-        if (is_empty && (errno != ECHILD || status < 0))
+        if (is_empty && (errno != ECHILD || ended < 0))
             fail((struct failure){.what = "lost track of the application", .error = errno});
-        if (status >= 0 && (is_empty || !lingers))
-            finish(status, reports);
+        if (ended >= 0 && (is_empty || !lingers))
+            finish(status_of(ended), WIFSIGNALED(ended) ? WTERMSIG(ended) : 0, reports);
         int signal = sigwaitinfo(&all, &info);
         if (signal < 0 && errno != EINTR)
             fail((struct failure){.what = "cannot wait for signals", .error = errno});
         if (signal == SIGIO)
             obey(call, orders, caller_mask);
         /* Of a program that lingers, all that is left is meant. */
-        if (signal > 0 && signal != SIGCHLD && from_monitor(&info) && kill(status < 0 ? application : -1, signal) != 0 &&
+        if (signal > 0 && signal != SIGCHLD && from_monitor(&info) && kill(ended < 0 ? application : -1, signal) != 0 &&
             errno != ESRCH)
             fail((struct failure){.what = "cannot hand on a signal", .error = errno});
     }
@@ -216,14 +156,28 @@ int terminal_signal(void)
     return signal > 0 && info.si_code == SI_KERNEL ? signal : 0;
 }
 
+/* What holds the box from outside is being made: not before. */
+static void await_permission(int orders)
+{
+    struct pollfd permission = {.fd = orders, .events = POLLIN};
+    char said = 0;
+
+    while (poll(&permission, 1, -1) < 0 && errno == EINTR)
+        ;
+    if (recv(orders, &said, sizeof said, MSG_DONTWAIT) != sizeof said || said != PERMISSION)
+        fail((struct failure){.what = "the launcher didn't let the application start", .error = errno});
+}
+
 _Noreturn void run_init(const struct call *call, int reports, int orders, const sigset_t *caller_mask)
 {
     /* From here the monitor takes this process's word for the application's status. */
     if (tell(reports, (struct news){.kind = NEWS_READY}) != 0)
         fail((struct failure){.what = "the launcher is gone", .error = errno});
+    if (call->plan->header->scope.count > 0)
+        await_permission(orders);
     int signal = terminal_signal();
     if (signal != 0)
-        finish(EXIT_SIGNAL_BASE + signal, reports);
+        finish(EXIT_SIGNAL_BASE + signal, 0, reports);
     /* Not vfork(): a stop from the terminal before the application is executed would stop this process, too, for ever. */
     pid_t application = fork();
     if (application < 0)

@@ -13,7 +13,7 @@
 #include "sys.h"
 
 static const char restricted_hint[] =
-    "on Ubuntu 23.10 and newer, allow user namespaces for this program in AppArmor "
+    "sandbox doctor, which says how to let AppArmor allow this program user namespaces "
     "(kernel.apparmor_restrict_unprivileged_userns)";
 
 static void write_proc(const char *path, const char *text, const char *what, const char *hint)
@@ -58,7 +58,8 @@ void map_ids(const struct plan *plan)
 void limit_nested_namespaces(const struct plan *plan)
 {
     if (!(plan->header->flags & SBX_PLAN_NESTED_NAMESPACES))
-        write_proc("/proc/sys/user/max_user_namespaces", "0", "cannot forbid further user namespaces", NULL);
+        write_proc("/proc/sys/user/max_user_namespaces", "0", "cannot forbid further user namespaces",
+                   "sandbox doctor; a container that makes /proc/sys read-only is a cause");
 }
 
 void name_host(const struct plan *plan)
@@ -66,7 +67,10 @@ void name_host(const struct plan *plan)
     const char *name = plan_string(plan, plan->header->hostname);
 
     if (sethostname(name, strlen(name)) != 0)
-        fail((struct failure){.what = "cannot set the box's host name", .subject = name, .error = errno});
+        fail((struct failure){.what = "cannot set the box's host name",
+                              .subject = name,
+                              .error = errno,
+                              .hint = errno == EPERM ? restricted_hint : NULL});
 }
 
 void raise_loopback(const struct plan *plan)
@@ -77,5 +81,7 @@ void raise_loopback(const struct plan *plan)
         return;
     CLEANUP_FD int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request) != 0)
-        fail((struct failure){.what = "cannot bring up the box's loopback network", .error = errno});
+        fail((struct failure){.what = "cannot bring up the box's loopback network",
+                              .error = errno,
+                              .hint = errno == EPERM ? restricted_hint : "sandbox doctor"});
 }

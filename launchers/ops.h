@@ -5,7 +5,7 @@
 #ifndef SBX_OPS_H
 #define SBX_OPS_H
 
-#define SBX_PLAN_MAGIC "SBXPLAN2"
+#define SBX_PLAN_MAGIC "SBXPLAN3"
 #define SBX_PLAN_MAGIC_SIZE 8
 #define SBX_PLAN_SIZE_MAX 262144 /* Bytes; the launcher reads a plan once into a static buffer of this size. */
 #define SBX_OPS_MAX 1024
@@ -16,6 +16,8 @@
 #define SBX_KEEP_FDS_MAX 16
 #define SBX_LISTEN_MAX 4
 #define SBX_CONNECT_MAX 4
+#define SBX_FACTS_MAX 4096 /* Bytes of what a plan adds to the state file of a running box. */
+#define SBX_SCOPE_MAX 4096 /* Bytes of what the scope service is told. */
 #define SBX_BROKER_DESCRIPTOR 99 /* Number of the descriptor that is connected to the broker, where the plan has BROKER_DESCRIPTOR. */
 #define SBX_CONNECT_FIRST 100 /* Number of the first descriptor that a CONNECT makes; the following ones count up. */
 #define SBX_PATH_SIZE_MAX 4096 /* Bytes with the NUL: PATH_MAX. */
@@ -86,6 +88,20 @@ enum sbx_plan_flag {
 	SBX_PLAN_BROKER_DESCRIPTOR = 1024,
 	/* With a document comes the directory that it lies in, unless that holds the home or is hidden. */
 	SBX_PLAN_DOCUMENTS_SIBLINGS = 2048,
+	/* Started again, the application joins the box in which it runs. */
+	SBX_PLAN_JOINS = 4096,
+};
+
+/* A limit that the kernel holds for each process of the box (setrlimit), the numbers of `limits` in a plan. */
+enum sbx_limit_kind {
+	/* RLIMIT_NPROC: processes and threads of the whole box, since the kernel counts them for each user namespace. */
+	SBX_LIMIT_PROCESSES = 0,
+	/* RLIMIT_NOFILE: open descriptors of each process. */
+	SBX_LIMIT_OPEN_FILES = 1,
+	/* RLIMIT_FSIZE: bytes that a file can be made long. */
+	SBX_LIMIT_FILE_SIZE = 2,
+	/* RLIMIT_DATA: bytes of private writable memory of each process. */
+	SBX_LIMIT_DATA = 3,
 };
 
 /* A fact that shaped the plan; the launcher refuses the plan as stale when it no longer holds. */

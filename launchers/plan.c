@@ -12,7 +12,7 @@
 #error "plans are little-endian images that are read in place"
 #endif
 
-_Static_assert(sizeof(struct plan_header) == 192, "header layout");
+_Static_assert(sizeof(struct plan_header) == 240, "header layout");
 _Static_assert(sizeof(struct plan_op) == 32, "op layout");
 _Static_assert(sizeof(struct plan_env) == 16, "environment layout");
 _Static_assert(sizeof(struct plan_stamp) == 64, "stamp layout");
@@ -29,13 +29,17 @@ enum {
     KNOWN_FLAGS = SBX_PLAN_PRIVATE_NETWORK | SBX_PLAN_NESTED_NAMESPACES | SBX_PLAN_LANDLOCK_SCOPE |
                   SBX_PLAN_DIE_WITH_PARENT | SBX_PLAN_DOCUMENTS_READ | SBX_PLAN_DOCUMENTS_WRITE |
                   SBX_PLAN_BY_DIRECTORY | SBX_PLAN_LINGER | SBX_PLAN_LANDLOCK_FILES |
-                  SBX_PLAN_TERMINAL_OUTPUT | SBX_PLAN_BROKER_DESCRIPTOR | SBX_PLAN_DOCUMENTS_SIBLINGS,
+                  SBX_PLAN_TERMINAL_OUTPUT | SBX_PLAN_BROKER_DESCRIPTOR | SBX_PLAN_DOCUMENTS_SIBLINGS |
+                  SBX_PLAN_JOINS,
     KNOWN_OP_FLAGS = SBX_OPF_WRITE | SBX_OPF_DEVICE | SBX_OPF_NOEXEC | SBX_OPF_DIRECTORY,
     HOSTNAME_MAX = 64,
     APP_NAME_MAX = 128,
     DESCRIPTOR_MAX = 1023,
     LISTENER_NAME_MAX = 32,
+    LIMITS = sizeof((struct plan_header *)0)->limits / sizeof(uint64_t),
 };
+
+_Static_assert(LIMITS == SBX_LIMIT_DATA + 1, "a place for each limit");
 
 /* Absolute, at most PATH_MAX with its NUL, no empty, "." or ".." component, no slash at the end. */
 static int path_is_normal(const char *path)
@@ -134,6 +138,12 @@ static int is_descriptor_path(const char *path, uint32_t number)
            digits[2] == (char)('0' + number % 10);
 }
 
+/* Bytes of the data that the header names; none: 0, 0. */
+static int is_part(const struct plan *plan, const struct plan_section *part)
+{
+    return (uint64_t)part->offset + part->count <= plan->header->data.count && (part->count || !part->offset);
+}
+
 /* The sockets: each is numbered by the order in which they come. */
 static int check_sockets(const struct plan *plan, const char **why)
 {
@@ -152,8 +162,7 @@ static int check_sockets(const struct plan *plan, const char **why)
                     "a connected descriptor has the wrong number");
         }
     }
-    REQUIRE((uint64_t)h->broker.offset + h->broker.count <= h->data.count && (h->broker.count || !h->broker.offset),
-            "the broker's rules are out of bounds");
+    REQUIRE(is_part(plan, &h->broker), "the broker's rules are out of bounds");
     REQUIRE((h->broker.count > 0) == (listeners > 0), "a broker without a socket, or a socket without a broker");
     REQUIRE(!(h->flags & SBX_PLAN_BROKER_DESCRIPTOR) || h->broker.count, "a descriptor for a broker that isn't there");
     return 0;
@@ -246,6 +255,14 @@ static int check_header(const struct plan *plan, const char **why)
     REQUIRE(path_is_normal(plan_string(plan, h->home)), "home isn't absolute and normal");
     REQUIRE(h->program.count > 0, "there is no system-call filter");
     REQUIRE(h->request.count > 0, "there is no request");
+    REQUIRE(is_part(plan, &h->scope) && h->scope.count <= SBX_SCOPE_MAX, "what the scope service is told is out of bounds");
+    REQUIRE(is_string(plan, h->facts), "the facts are out of bounds");
+    size_t length = strnlen(plan_string(plan, h->facts), SBX_FACTS_MAX);
+    REQUIRE(length < SBX_FACTS_MAX && (length == 0 || plan_string(plan, h->facts)[length - 1] == '\n'),
+            "the facts are too long, or no lines");
+    REQUIRE(h->limits_set >> LIMITS == 0, "a limit is of unknown kind");
+    for (uint32_t i = 0; i < LIMITS; i++)
+        REQUIRE(h->limits[i] == 0 || (h->limits_set >> i & 1), "a limit has a value that doesn't hold");
     return 0;
 }
 

@@ -39,7 +39,11 @@ struct plan_header {
     uint32_t notice;
     uint32_t home;
     struct plan_section broker; /* the broker's rules: bytes of data, counted from its start; none: 0, 0 */
+    struct plan_section scope;  /* what the scope service is told: the same */
+    uint32_t facts;             /* a string: lines for the state file */
+    uint32_t limits_set;        /* bit N: limits[N] holds */
     uint32_t zero[3];
+    uint64_t limits[4]; /* by sbx_limit_kind */
 };
 
 struct plan_op {

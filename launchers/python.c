@@ -67,7 +67,7 @@ void find_python(char *python)
     find(script, python);
 }
 
-_Noreturn void exec_python(char *const *argv, char *const *environment)
+_Noreturn void exec_python(const char *const *first, char *const *rest, char *const *environment)
 {
     static char *words[WORDS_PASSED_MAX];
     static char python[PATH_MAX], script[PATH_MAX], option_e[] = "-E", option_p[] = "-P";
@@ -78,11 +78,14 @@ _Noreturn void exec_python(char *const *argv, char *const *environment)
     words[count++] = option_e; /* PYTHON* variables are not for us */
     words[count++] = option_p; /* nor are modules in the working directory */
     words[count++] = script;
-    for (argv++; *argv; argv++) {
+    while (*first)
+        words[count++] = (char *)(uintptr_t)*first++;
+    for (; *rest; rest++) {
         if (count + 1 >= WORDS_PASSED_MAX)
             fail((struct failure){.what = "the command line has too many words"});
-        words[count++] = *argv;
+        words[count++] = *rest;
     }
+    words[count] = NULL;
     (void)execve(python, words, environment);
     fail((struct failure){.what = "cannot start the Python half", .subject = python, .error = errno, .hint = hint});
 }

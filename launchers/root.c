@@ -48,6 +48,22 @@ _Noreturn static void fail_at(const char *what, const char *path, const char *or
     fail((struct failure){.what = what, .subject = path, .error = errno, .origin = origin, .hint = hint_for(errno)});
 }
 
+/* What a start fails with on a machine on which no box could be made. */
+_Noreturn static void fail_to_mount(const char *what, const char *subject, const char *origin)
+{
+    int error = errno;
+    const char *hint = error == EPERM && strcmp(subject, "proc") == 0
+                           ? "sandbox doctor: a container that hides parts of its /proc forbids a new one; start it outside, "
+                             "or with an unmasked /proc"
+                       : error == EPERM || error == EACCES
+                           ? "sandbox doctor, which tells whether this system lets an ordinary user mount in a namespace"
+                       : error == ENOSYS
+                           ? "sandbox doctor: this needs Linux 5.14 or newer, and no container's filter that hides its mount calls"
+                           : hint_for(error);
+
+    fail((struct failure){.what = what, .subject = subject, .error = error, .origin = origin, .hint = hint});
+}
+
 /* An O_PATH descriptor of what lies beneath `root`; a link anywhere on the way, the last component included, is ELOOP.
  * The path has no ".." (plan_check() or this file saw to it), so that RESOLVE_BENEATH would only cost time. */
 static int open_beneath(int root, const char *path, uint64_t flags)
@@ -179,7 +195,7 @@ static int clone_mount(int source, unsigned recursive, uint64_t attributes, cons
 
     if (tree < 0 || sys_mount_setattr(tree, recursive,
                                       (struct mount_attr){.attr_set = attributes, .propagation = MS_PRIVATE}) != 0)
-        fail_at("cannot copy a mount for the box", box_path, origin);
+        fail_to_mount("cannot copy a mount for the box", box_path, origin);
     return tree;
 }
 
@@ -285,6 +301,16 @@ static void listen_at(struct root *root, mode_t mode, const char *box_path, cons
         fail_at("cannot make a socket in the box", box_path, origin);
 }
 
+/* The socket for what the application tells the service manager. */
+static void bind_notices(struct root *root)
+{
+    int parent = open_parent(root, NOTICES_PATH, NULL);
+
+    if (bind_at(root->notices, parent, last_component(NOTICES_PATH)) != 0 ||
+        fchmodat(parent, last_component(NOTICES_PATH), 0600, 0) != 0)
+        fail_at("cannot make a socket in the box", NOTICES_PATH, NULL);
+}
+
 struct option {
     const char *key, *value;
 };
@@ -295,21 +321,15 @@ static int new_mount(const char *type, const struct option *options, unsigned at
     CLEANUP_FD int fs = sys_fsopen(type);
 
     if (fs < 0)
-        fail_at("cannot open a new file system", type, origin);
+        fail_to_mount("cannot open a new file system", type, origin);
     for (; options && options->key; options++)
         if (sys_fsconfig(fs, FSCONFIG_SET_STRING, options->key, options->value) != 0)
             fail_at("cannot configure a new file system", type, origin);
     if (sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL) != 0)
-        fail((struct failure){.what = "cannot create a new file system",
-                              .subject = type,
-                              .error = errno,
-                              .origin = origin,
-                              .hint = errno == EPERM ? "a container that hides parts of its /proc forbids a new one; "
-                                                       "start it outside, or with an unmasked /proc"
-                                                     : NULL});
+        fail_to_mount("cannot create a new file system", type, origin);
     int mount = sys_fsmount(fs, attributes);
     if (mount < 0)
-        fail_at("cannot mount a new file system", type, origin);
+        fail_to_mount("cannot mount a new file system", type, origin);
     return mount;
 }
 
@@ -329,6 +349,7 @@ void make_root(struct root *root, const struct sockets *sockets)
 
     root->parent = -1;
     root->listeners = sockets->listeners;
+    root->notices = sockets->notices;
     root->bases[0] = (struct base){.mount = box, .path = ""};
     root->depth = 1;
     root->host = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -337,7 +358,7 @@ void make_root(struct root *root, const struct sockets *sockets)
     /* A mount must be attached before others can be mounted on it. It covers /, where this process already stands
      * beneath, so that lookups from root->host still meet the host's files. */
     if (sys_move_mount(box, root->host, "") != 0)
-        fail_at("cannot attach the box's root", "/", NULL);
+        fail_to_mount("cannot attach the box's root", "/", NULL);
 }
 
 static void make_covers(const struct root *root)
@@ -396,6 +417,8 @@ void run_mount_ops(struct root *root, const struct plan *plan)
     make_covers(root);
     for (uint32_t i = 0; i < plan->header->ops.count; i++)
         run_mount_op(root, plan, &plan->ops[i]);
+    if (root->notices >= 0)
+        bind_notices(root);
 }
 
 void leave_host(struct root *root)
@@ -406,7 +429,7 @@ void leave_host(struct root *root)
         fail_at("cannot make the box's root read-only", "/", NULL);
     /* The host's root is stacked on the box's by pivot_root, then taken off. */
     if (fchdir(box) != 0 || sys_pivot_root(".", ".") != 0)
-        fail_at("cannot change to the box's root", "/", NULL);
+        fail_to_mount("cannot change to the box's root", "/", NULL);
     if (fchdir(root->host) != 0 || sys_umount(".", MNT_DETACH) != 0)
         fail_at("cannot leave the host's root", "/", NULL);
     if (chdir("/") != 0)

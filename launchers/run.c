@@ -10,29 +10,37 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "box.h"
 #include "companions.h"
 #include "fail.h"
+#include "scope.h"
 #include "state.h"
 #include "sys.h"
 
-enum { OWN_SOURCES = 2 };
+enum { REPORTS, SIGNALS, NOTICES, OWN_SOURCES };
 
 static const char *clone_hint(int error)
 {
     switch (error) {
     case EPERM:
-        return "user namespaces are forbidden here: by the container this runs in, a chroot, or "
+        return "sandbox doctor, which finds what forbids user namespaces here: a container's filter, a chroot, or "
                "sysctl kernel.unprivileged_userns_clone";
+    case EACCES:
+        return "sandbox doctor: a security module (AppArmor, SELinux) forbids this program user namespaces";
     case ENOSPC:
-        return "sysctl user.max_user_namespaces (0 forbids user namespaces), or too many are nested";
+        return "sandbox doctor, which tells which limit it is: sysctl user.max_user_namespaces or its neighbours (0 "
+               "forbids), or namespaces nested too deep";
     case EINVAL:
     case ENOSYS:
-        return "a kernel of version 5.14 or newer, with user namespaces, that isn't hidden by a container's filter";
+        return "sandbox doctor: this needs Linux 5.14 or newer, with user namespaces, and no container's filter that "
+               "hides clone3";
     case EUSERS:
-        return "start it from fewer nested containers";
+        return "sandbox doctor; or start it from fewer nested containers";
+    case EAGAIN:
+        return "end other programs: the limit on your processes (ulimit -u, a unit's TasksMax) is reached";
     default:
         return NULL;
     }
@@ -88,6 +96,7 @@ _Noreturn static void run_in_box(struct call *call, int reports, const struct so
     enter_directory(call);
     heed_orders(sockets->orders[BOXS_END]);
     memset(call->caller_memory, 0, call->caller_memory_size); /* /proc/1/cmdline and environ are empty   */
+    set_limits(plan);
     confine(call);                 /* after: no capabilities, no new privileges, filter on             */
     run_init(call, reports, sockets->orders[BOXS_END], caller_mask);
 }
@@ -125,14 +134,22 @@ static void hand_on_signal(int signals, pid_t init, const struct plan_header *he
         hand_on(signal, init);
 }
 
+/* Before the application runs. Returns `status`. */
+static int end_box(pid_t init, int status)
+{
+    if (kill(init, SIGKILL) != 0 || waitpid(init, NULL, 0) != init)
+        fail((struct failure){.what = "cannot end the box", .error = errno});
+    return status;
+}
+
 /* Ctrl-C and the like between block_signals() and clone3 reached this process alone: the start is cancelled. Later
  * ones reach the box's first process as well, which heeds them. */
 static int cancelled_by(pid_t init)
 {
     int signal = terminal_signal();
 
-    if (signal != 0 && (kill(init, SIGKILL) != 0 || waitpid(init, NULL, 0) != init))
-        fail((struct failure){.what = "cannot end the box", .error = errno});
+    if (signal != 0)
+        (void)end_box(init, signal);
     return signal;
 }
 
@@ -185,7 +202,8 @@ static void wait_for_any(struct pollfd *sources, struct companion *companions, c
     if (poll(sources, OWN_SOURCES + count, timeout_ms) < 0) {
         if (errno != EINTR)
             fail((struct failure){.what = "cannot wait for the box", .error = errno});
-        sources[0].revents = sources[1].revents = 0;
+        for (size_t i = 0; i < OWN_SOURCES; i++)
+            sources[i].revents = 0;
         return;
     }
     serve_companions(companions, sources + OWN_SOURCES, count, around);
@@ -193,23 +211,28 @@ static void wait_for_any(struct pollfd *sources, struct companion *companions, c
 
 /* Until the box reports the application's status. That it does when no other process is left in the box, so that
  * there is no need to wait for the kernel to take its namespaces apart. */
-static int wait_for_status(pid_t init, int reports, int signals, const struct plan_header *header,
+static int wait_for_status(pid_t init, int reports, int signals, int notices, struct call *call,
                            struct companion *companions, const struct surroundings *around)
 {
-    struct pollfd sources[OWN_SOURCES + COMPANION_SOURCES_MAX] = {{.fd = reports, .events = POLLIN},
-                                                                  {.fd = signals, .events = POLLIN}};
+    struct pollfd sources[OWN_SOURCES + COMPANION_SOURCES_MAX] = {[REPORTS] = {.fd = reports, .events = POLLIN},
+                                                                  [SIGNALS] = {.fd = signals, .events = POLLIN},
+                                                                  [NOTICES] = {.fd = notices, .events = POLLIN}};
 
     for (;;) {
         wait_for_any(sources, companions, around);
-        if (sources[1].revents)
-            hand_on_signal(signals, init, header);
-        if (!sources[0].revents)
+        if (sources[SIGNALS].revents)
+            hand_on_signal(signals, init, call->plan->header);
+        if (sources[NOTICES].revents || sources[REPORTS].revents) /* what it said before it ended */
+            pass_on_notices(notices, call->caller_environment);
+        if (!sources[REPORTS].revents)
             continue;
         struct news news = hear(reports);
         while (news.kind == NEWS_STOPPED && poll(sources, 1, 0) > 0) /* however often it stopped, we stop once */
             news = hear(reports);
-        if (news.kind == NEWS_ENDED)
+        if (news.kind == NEWS_ENDED) {
+            call->ended_by = news.signal;
             return news.status;
+        }
         if (news.kind != NEWS_STOPPED)
             return status_of_ended(init, 1);
         stop_with_application();
@@ -220,7 +243,7 @@ static int wait_for_status(pid_t init, int reports, int signals, const struct pl
 static void handed_on(sigset_t *set)
 {
     static const int signals[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGTERM, SIGUSR1,  SIGUSR2, SIGALRM,
-                                  SIGPIPE, SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGWINCH};
+                                  SIGABRT, SIGPIPE, SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGWINCH};
 
     (void)sigemptyset(set);
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
@@ -240,19 +263,39 @@ static void block_signals(sigset_t *caller_mask)
         fail((struct failure){.what = "cannot block signals", .error = errno});
 }
 
+/* The box is complete; the application starts when what holds it is, too. Returns 0, or -1 with the exit status. */
+static int let_start(const struct call *call, int scope, int reports, int orders, int *status)
+{
+    static const char go = PERMISSION;
+    int signal = 0;
+
+    if (call->plan->header->scope.count == 0)
+        return 0;
+    if (await_scope(scope, reports, &signal) == 0) {
+        if (send(orders, &go, sizeof go, MSG_NOSIGNAL) == sizeof go)
+            return 0;
+        report((struct failure){.what = "cannot start the application", .error = errno});
+    }
+    *status = signal != 0 ? EXIT_SIGNAL_BASE + signal : EXIT_SANDBOX;
+    return -1;
+}
+
 /* The monitor's part of the life of a box. */
-static int watch(const struct call *call, pid_t init, int reports, const struct sockets *sockets,
+static int watch(struct call *call, pid_t init, int reports, int scope, const struct sockets *sockets,
                  const struct state *state, const sigset_t *caller_mask)
 {
     const struct surroundings around = {
         .plan = call->plan, .state_path = state->path, .environment = call->caller_environment, .mask = caller_mask};
     struct companion companions[COMPANIONS];
     sigset_t set;
+    int status;
 
     keep_ends_of_monitor(sockets, call);
     make_companions(companions, call->plan, sockets, state->control);
     if (hear(reports).kind != NEWS_READY)
         return status_of_ended(init, 0);
+    if (let_start(call, scope, reports, sockets->orders[MONITORS_END], &status) != 0)
+        return end_box(init, status);
     /* The application alone decides when its input and output are closed. */
     (void)close(STDIN_FILENO);
     (void)close(STDOUT_FILENO);
@@ -260,7 +303,7 @@ static int watch(const struct call *call, pid_t init, int reports, const struct 
     CLEANUP_FD int signals = signalfd(-1, &set, SFD_CLOEXEC);
     if (signals < 0)
         fail((struct failure){.what = "cannot receive signals", .error = errno});
-    int status = wait_for_status(init, reports, signals, call->plan->header, companions, &around);
+    status = wait_for_status(init, reports, signals, sockets->notices, call, companions, &around);
     end_companions(companions);
     return status;
 }
@@ -268,7 +311,7 @@ static int watch(const struct call *call, pid_t init, int reports, const struct 
 int run_box(struct call *call)
 {
     uint32_t flags = call->plan->header->flags;
-    int pipe_ends[2];
+    int pipe_ends[2], init_pidfd = -1, status;
     sigset_t caller_mask;
     struct sockets sockets;
     struct state state;
@@ -279,12 +322,14 @@ int run_box(struct call *call)
     if (pipe2(pipe_ends, O_CLOEXEC) != 0)
         fail((struct failure){.what = "cannot make a pipe", .error = errno});
     make_sockets(&sockets, call);
-    make_state(&state, call->boxes, plan_string(call->plan, call->plan->header->app));
+    make_state(&state, call->boxes, plan_string(call->plan, call->plan->header->app),
+               plan_string(call->plan, call->plan->header->facts));
 
     pid_t init = sys_clone3((struct clone_args){
-        .flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |
+        .flags = CLONE_PIDFD | CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |
                  ((flags & SBX_PLAN_PRIVATE_NETWORK) ? CLONE_NEWNET : 0),
         .exit_signal = SIGCHLD,
+        .pidfd = (uint64_t)(uintptr_t)&init_pidfd,
     });
     if (init < 0) {
         int error = errno;
@@ -297,7 +342,15 @@ int run_box(struct call *call)
     }
     (void)close(pipe_ends[1]);
     int signal = cancelled_by(init);
-    int status = signal != 0 ? EXIT_SIGNAL_BASE + signal : watch(call, init, pipe_ends[0], &sockets, &state, &caller_mask);
+    int scope = signal != 0 ? NO_SCOPE : ask_for_scope(call, init_pidfd, &caller_mask);
+    (void)close(init_pidfd);
+    if (signal != 0)
+        status = EXIT_SIGNAL_BASE + signal;
+    else if (scope == SCOPE_FAILED)
+        status = end_box(init, EXIT_SANDBOX);
+    else
+        status = watch(call, init, pipe_ends[0], scope, &sockets, &state, &caller_mask);
+    sys_cleanup_fd(&scope);
     (void)close(pipe_ends[0]);
     remove_state(&state);
     return status;

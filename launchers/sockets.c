@@ -65,7 +65,7 @@ void make_sockets(struct sockets *sockets, struct call *call)
 {
     const struct plan *plan = call->plan;
 
-    *sockets = (struct sockets){.descriptor = -1, .pair = {-1, -1}};
+    *sockets = (struct sockets){.descriptor = -1, .pair = {-1, -1}, .notices = make_notice_socket(call)};
     make_pair(sockets->orders);
     for (uint32_t i = 0; i < plan->header->ops.count; i++) {
         const struct plan_op *op = &plan->ops[i];
@@ -109,6 +109,7 @@ void keep_ends_of_box(const struct sockets *sockets)
 void leave_listeners(const struct sockets *sockets)
 {
     let_go(sockets->listeners, sockets->listener_count);
+    let_go(&sockets->notices, 1);
 }
 
 void keep_ends_of_monitor(const struct sockets *sockets, const struct call *call)

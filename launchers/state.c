@@ -7,6 +7,7 @@
  */
 #include "state.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -60,10 +61,11 @@ static void remove_left(int boxes, const char *name, const char *path)
     sys_cleanup_fd(&directory);
 }
 
-static void write_lock(const struct state *state, const char *app)
+static void write_lock(const struct state *state, const char *app, const char *facts)
 {
-    char text[SBX_PATH_SIZE_MAX];
-    int length = snprintf(text, sizeof text, "app=%s\nmonitor=%d\nstarted=%lld\n", app, (int)getpid(), (long long)time(NULL));
+    char text[SBX_PATH_SIZE_MAX + SBX_FACTS_MAX];
+    int length = snprintf(text, sizeof text, "app=%s\nmonitor=%d\nstarted=%lld\n%s", app, (int)getpid(),
+                          (long long)time(NULL), facts);
 
     /* Whoever looks for boxes just now may hold it for a moment. */
     if (flock(state->lock, LOCK_EX) != 0 || length >= (int)sizeof text ||
@@ -84,7 +86,7 @@ int bind_at(int socket, int directory, const char *name)
     return bind(socket, (struct sockaddr *)&address, sizeof address);
 }
 
-void make_state(struct state *state, const char *boxes_path, const char *app)
+void make_state(struct state *state, const char *boxes_path, const char *app, const char *facts)
 {
     static char path[SBX_PATH_SIZE_MAX];
     size_t length = strlen(boxes_path);
@@ -107,11 +109,39 @@ void make_state(struct state *state, const char *boxes_path, const char *app)
     state->lock = openat(state->directory, lock_name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (state->directory < 0 || state->lock < 0)
         fail_on("cannot make the box's directory", path);
-    write_lock(state, app);
+    write_lock(state, app, facts);
     state->control = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (state->control < 0 || bind_at(state->control, state->directory, control_name) != 0 ||
         listen(state->control, BACKLOG) != 0)
         fail_on("cannot make the box's control socket", path);
+}
+
+/* Whether the directory is that of a box that runs: its monitor holds the lock. */
+static int is_locked(int boxes, const char *name)
+{
+    CLEANUP_FD int directory = openat(boxes, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    CLEANUP_FD int lock = directory < 0 ? -1 : openat(directory, lock_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+    return lock >= 0 && flock(lock, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
+int app_runs(const char *boxes_path, const char *app)
+{
+    static _Alignas(struct dirent64) char entries[16384];
+    size_t length = strlen(app);
+    CLEANUP_FD int boxes = open(boxes_path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+    for (ssize_t got; boxes >= 0 && (got = syscall(SYS_getdents64, boxes, entries, sizeof entries)) > 0;)
+        for (ssize_t at = 0; at < got;) {
+            const struct dirent64 *entry = (const void *)(entries + at);
+            const char *pid = entry->d_name + length + 1;
+
+            at += entry->d_reclen;
+            if (strncmp(entry->d_name, app, length) == 0 && entry->d_name[length] == '.' &&
+                strspn(pid, "0123456789") == strlen(pid) && is_locked(boxes, entry->d_name))
+                return 1;
+        }
+    return 0;
 }
 
 /* In the box: the lock is the monitor's alone. */

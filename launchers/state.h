@@ -14,8 +14,12 @@ struct state {
     const char *path;
 };
 
-/* Make it, before the box: `boxes_path` is the directory of all, which is made when it isn't there. */
-void make_state(struct state *state, const char *boxes_path, const char *app);
+/* Make it, before the box: `boxes_path` is the directory of all, which is made when it isn't there. `facts` are lines that
+ * others may read. */
+void make_state(struct state *state, const char *boxes_path, const char *app, const char *facts);
+
+/* Whether a box of `app` runs. */
+int app_runs(const char *boxes_path, const char *app);
 
 /* Close it, in the box. */
 void leave_state(const struct state *state);

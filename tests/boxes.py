@@ -20,6 +20,7 @@ import pytest
 
 from sandboxer.plan.codec import encode
 from sandboxer.plan.ops import Op, PlanFlag, Stamp
+from sandboxer.words import changed
 
 HOME = "/home/t"
 """The home in the box; nothing outside has this path."""
@@ -55,8 +56,9 @@ class PlannedBox:
         home: str = HOME,
         broker: bytes = b"",
         variables: Mapping[str, str] = {},
+        parts: Mapping[str, Any] = {},
     ) -> list[str]:
-        """Store a plan; returns the words that start it. `--again` keeps the launcher from asking for another."""
+        """Store a plan (`parts` are fields of it that few tests set); returns the words that start it. `--again` keeps the launcher from asking for another."""
         plan = plans.small_box(
             command,
             home=home,
@@ -69,7 +71,7 @@ class PlannedBox:
             broker=broker,
             variables=variables,
         )
-        self.store(encode(plan))
+        self.store(encode(changed(plan, **parts)))
         return [self.launcher, "--again", "t"]
 
     def store(self, image: bytes) -> None:

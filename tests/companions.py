@@ -124,6 +124,7 @@ class AccompaniedBox(PlannedBox):
         home: str = HOME,
         broker: bytes = RULES,
         variables: Mapping[str, str] = {},
+        parts: Mapping[str, Any] = {},
     ) -> list[str]:
         """As PlannedBox.plan, with a broker and its socket."""
         return super().plan(
@@ -137,6 +138,7 @@ class AccompaniedBox(PlannedBox):
             home=home,
             broker=broker,
             variables=variables,
+            parts=parts,
         )
 
     def application(self, *, options: Mapping[str, Any] | None = None, **plan: Any) -> Application:

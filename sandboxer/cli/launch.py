@@ -30,10 +30,12 @@ AGAIN = "--again"
 """Tells the launcher that a plan was just compiled: one that is missing or stale is now an error."""
 
 
-def launch(request: Request) -> NoReturn:
+def launch(request: Request, manner: tuple[str, ...] = ()) -> NoReturn:
     """
     Start what a request names.
 
+    Args:
+        manner: words before the user's own that the launcher is to get again (launchers/main.c).
     Raises:
         SandboxerError: no plan can be made or stored, or the launcher isn't there.
     """
@@ -48,7 +50,7 @@ def launch(request: Request) -> NoReturn:
 
         request = with_open_files(request)
         if not request.debug:  # There may be a plan: the launcher looks, and comes back if there is none.
-            _become_launcher(request.rest)
+            _become_launcher((*manner, *request.rest))
     here = session.current()
     require_place_for_plans(here.environment)
     # Made before the host is asked anything: a plan that remembers them absent would be stale at once.
@@ -66,7 +68,7 @@ def launch(request: Request) -> NoReturn:
     stored = cache.store(plan, image, plans, _directory(here))
     if trace is not None:
         trace("launch", (time.perf_counter() - started) * 1000, stored)
-    _become_launcher((AGAIN, *request.rest))
+    _become_launcher((*manner, AGAIN, *request.rest))
 
 
 def _become_launcher(words: tuple[str, ...]) -> NoReturn:

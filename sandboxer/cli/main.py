@@ -7,34 +7,64 @@ when it is used: most of a compile's time is imports. It never prints a tracebac
 
 from __future__ import annotations
 
+import os
 import sys
 
 INTERRUPTED = 130
-VERBS = ("explain", "check", "list", "open", "grant", "revoke", "grants")
+VERBS = (
+    "explain",
+    "check",
+    "list",
+    "open",
+    "grant",
+    "revoke",
+    "grants",
+    "install",
+    "unit",
+    "ps",
+    "exec",
+    "kill",
+    "freeze",
+    "thaw",
+    "logs",
+    "inspect",
+    "doctor",
+)
+FROM_MENU, APART, JOIN, FAILED = "--from-menu", "--apart", "--join", "--failed"
+"""Words of wrappers and of the launcher, before the user's own; see launchers/main.c."""
+MESSAGES_MAX = 16384
+FAILED_STATUS = 125
 
 
 def main() -> int:
     """The console script `sandboxer`. Returns the exit status."""
     words = sys.argv[1:]
+    manner = []
+    while words[:1] in ([FROM_MENU], [APART]):
+        manner.append(words.pop(0))
     debug = words[:1] == ["--debug"]
     if debug:
         words = words[1:]
     debug = debug or (words[:1] == ["run"] and "--debug" in words[: _end_of_options(words)])
     from sandboxer.errors import FAILURE, SandboxerError
 
+    users = words[1:] if words[:1] == [JOIN] else words
     app = (
-        words[0]
-        if words and words[0][:1] not in ("", "-") and words[0] not in (*VERBS, "run", "help")
+        users[0]
+        if users and users[0][:1] not in ("", "-") and users[0] not in (*VERBS, "run", "help")
         else ""
     )
     try:
-        return dispatch(words, debug=debug)
+        return dispatch(words, debug=debug, manner=tuple(manner))
     except SandboxerError as error:
         if debug:
             import traceback
 
             traceback.print_exc()
-        print(_printable(error.render(app)), file=sys.stderr)
+        message = _printable(error.render(app))
+        print(message, file=sys.stderr)
+        if FROM_MENU in manner:
+            _notify(app, message)
         return FAILURE
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -46,11 +76,17 @@ def main() -> int:
         return FAILURE
 
 
-def dispatch(words: list[str], *, debug: bool) -> int:
+def dispatch(words: list[str], *, debug: bool, manner: tuple[str, ...] = ()) -> int:
     """Run a verb. Raises SandboxerError."""
     from sandboxer.errors import UsageError
 
     verb = words[0] if words else ""
+    if verb == FAILED:
+        return _tell_of_failure(words[1:])
+    if verb == JOIN:
+        from sandboxer.cli import join
+
+        return join.main(words[1:])
     if verb in ("--help", "-h", "help", "--version") or (verb == "run" and _asks_for_help(words)):
         from sandboxer.cli import output, usage
 
@@ -69,7 +105,22 @@ def dispatch(words: list[str], *, debug: bool) -> int:
     from sandboxer.cli.launch import launch
     from sandboxer.cli.request import app_request, run_request
 
-    return launch(run_request(words, debug=debug) if verb == "run" else app_request(words, debug=debug))
+    request = run_request(words, debug=debug) if verb == "run" else app_request(words, debug=debug)
+    launch(request, manner)
+
+
+def _tell_of_failure(words: list[str]) -> int:
+    """STATUS APP, from the launcher: what it told stderr of a start from a menu is on standard input."""
+    status, app = (*words, "", "")[:2]
+    _notify(app, os.fsdecode(sys.stdin.buffer.read(MESSAGES_MAX)))
+    return int(status) if status.isascii() and status.isdigit() else FAILED_STATUS
+
+
+def _notify(app: str, message: str) -> None:
+    """Show what nobody would read on stderr."""
+    from sandboxer.desktop import notify
+
+    notify.show_failure(app, message)
 
 
 def _asks_for_help(words: list[str]) -> bool:

@@ -1,12 +1,12 @@
 """
 Plan → bytes, in the layout that the launcher reads.
 
-What comes in: a finished Plan. What goes out: its image, format 2, or PlanError when a table or a path passes a limit.
+What comes in: a finished Plan. What goes out: its image, format 3, or PlanError when a table or a path passes a limit.
 It never decides anything, and it never decodes: the only decoder is the C one.
 
-Format 2, little-endian. A header of 192 bytes, then the sections ops, environment, stamps, command, request, program,
+Format 3, little-endian. A header of 240 bytes, then the sections ops, environment, stamps, command, request, program,
 strings, data, each at the next multiple of 8; what lies between is zero. The image ends with the data.
-The broker's rules lie in the data, and the header says where.
+The broker's rules and what the scope service is told lie in the data, and the header says where.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sandboxer.plan import ops
 from sandboxer.plan.ops import EnvKind, OpFlag, OpKind, Plan, PlanFlag
 from sandboxer.words import Origin
 
-HEADER_SIZE = 192
+HEADER_SIZE = 240
 ALIGNMENT = 8
 INSTRUCTION_SIZE = 8
 NAME_MAX = 255
@@ -27,7 +27,7 @@ DESCRIPTOR_MAX = 1023
 LISTENER_NAME_MAX = 32
 LISTENER_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
-_HEADER = struct.Struct("<8s5I16I16I4I2I")
+_HEADER = struct.Struct("<8s5I16I16I4I2I2I2I12x4Q")
 _OP = struct.Struct("<HH7I")
 _ENV = struct.Struct("<4I")
 _STAMP = struct.Struct("<4I6Q")
@@ -113,7 +113,9 @@ def encode(plan: Plan) -> bytes:
     command = b"".join(struct.pack("<I", text(word)) for word in plan.command)
     request = b"".join(struct.pack("<I", text(word)) for word in plan.request)
     tail = (text(plan.app), text(plan.hostname), text(plan.notice), text(plan.home))
-    broker = (place(plan.broker), len(plan.broker))
+    parts = (place(plan.broker), len(plan.broker), place(plan.scope), len(plan.scope), text(plan.facts))
+    limits = dict(plan.limits)
+    values = (sum(1 << kind for kind in limits), *(limits.get(kind, 0) for kind in ops.LimitKind))
 
     image = bytearray(HEADER_SIZE)
     table: list[int] = []
@@ -138,7 +140,7 @@ def encode(plan: Plan) -> bytes:
         )
     fds = plan.keep_fds + (0,) * (ops.KEEP_FDS_MAX - len(plan.keep_fds))
     head = (len(image), int(plan.flags), plan.uid, plan.gid, len(plan.keep_fds))
-    _HEADER.pack_into(image, 0, ops.MAGIC, *head, *fds, *table, *tail, *broker)
+    _HEADER.pack_into(image, 0, ops.MAGIC, *head, *fds, *table, *tail, *parts, *values)
     return bytes(image)
 
 
@@ -168,6 +170,7 @@ def check(plan: Plan) -> None:
         if op.kind is not OpKind.CONNECT and not 0 <= op.mode <= 0o1777:
             raise PlanError("a mode makes no sense", subject=f"{op.box_path}: {op.mode:o}", origin=op.origin)
     _check_sockets(plan)
+    _check_session(plan)
     for entry in plan.environment:
         if not entry.name or "=" in entry.name or (entry.value and entry.kind is not EnvKind.SET):
             raise PlanError("an environment variable can't be named so", subject=repr(entry.name))
@@ -201,7 +204,9 @@ def _check_sockets(plan: Plan) -> None:
     connections = [op for op in plan.ops if op.kind is OpKind.CONNECT]
     for op in listeners:
         if not 0 < len(op.source) <= LISTENER_NAME_MAX or not LISTENER_LETTERS.issuperset(op.source):
-            raise PlanError("a socket of the broker's has no proper name", subject=repr(op.source), origin=op.origin)
+            raise PlanError(
+                "a socket of the broker's has no proper name", subject=repr(op.source), origin=op.origin
+            )
         if op.mode > 0o777 or op.flags & ~OpFlag.STREAM:
             raise PlanError("a socket of the broker's makes no sense", subject=op.box_path, origin=op.origin)
     for number, op in enumerate(connections, start=ops.CONNECT_FIRST):
@@ -230,6 +235,22 @@ def _check_sockets(plan: Plan) -> None:
             subject=f"--keep-fd {min(clash)}",
             hint="hand it over under another number",
         )
+
+
+def _check_session(plan: Plan) -> None:
+    """What the session learns of the box, and the limits."""
+    facts = os.fsencode(plan.facts)
+    if len(facts) >= ops.FACTS_MAX or (plan.facts and not plan.facts.endswith("\n")):
+        raise PlanError(
+            "what is to be known of the box is too long, or isn't lines", subject=f"{len(facts)} bytes"
+        )
+    if len(plan.scope) > ops.SCOPE_MAX:
+        raise PlanError(
+            "what the scope service is to be told is too long", subject=f"{len(plan.scope)} bytes"
+        )
+    kinds = [kind for kind, _ in plan.limits]
+    if kinds != sorted(set(kinds)) or any(not 0 <= value <= _U64_MAX for _, value in plan.limits):
+        raise PlanError("a limit makes no sense", subject=repr(plan.limits))
 
 
 def _check_path(path: str, origin: Origin) -> None:

@@ -14,7 +14,18 @@ from typing import Any
 from sandboxer._native import ffi, lib
 from sandboxer.errors import PlanError
 from sandboxer.plan.codec import ALIGNMENT, INSTRUCTION_SIZE
-from sandboxer.plan.ops import EnvEntry, EnvKind, Op, OpFlag, OpKind, Plan, PlanFlag, Stamp, StampKind
+from sandboxer.plan.ops import (
+    EnvEntry,
+    EnvKind,
+    LimitKind,
+    Op,
+    OpFlag,
+    OpKind,
+    Plan,
+    PlanFlag,
+    Stamp,
+    StampKind,
+)
 from sandboxer.words import BoxPath, Origin
 
 
@@ -57,6 +68,9 @@ def decode(image: bytes) -> Plan:
         stamps=tuple(_stamp(stamp, text) for stamp in plan.stamps[0 : header.stamps.count]),
         program=bytes(ffi.buffer(plan.program, header.program.count * INSTRUCTION_SIZE)),
         broker=bytes(ffi.buffer(plan.data + header.broker.offset, header.broker.count)),
+        limits=tuple((kind, header.limits[kind]) for kind in LimitKind if header.limits_set & 1 << kind),
+        scope=bytes(ffi.buffer(plan.data + header.scope.offset, header.scope.count)),
+        facts=text(header.facts),
     )
 
 

@@ -24,6 +24,8 @@ LIMITS = (
     "KEEP_FDS_MAX",
     "LISTEN_MAX",
     "CONNECT_MAX",
+    "FACTS_MAX",
+    "SCOPE_MAX",
     "BROKER_DESCRIPTOR",
     "CONNECT_FIRST",
     "PATH_SIZE_MAX",
@@ -32,6 +34,7 @@ ENUMS: tuple[tuple[type[IntEnum | IntFlag], str, str], ...] = (
     (ops.OpKind, "sbx_op_kind", "SBX_OP_"),
     (ops.OpFlag, "sbx_op_flag", "SBX_OPF_"),
     (ops.PlanFlag, "sbx_plan_flag", "SBX_PLAN_"),
+    (ops.LimitKind, "sbx_limit_kind", "SBX_LIMIT_"),
     (ops.StampKind, "sbx_stamp_kind", "SBX_STAMP_"),
     (ops.EnvKind, "sbx_env_kind", "SBX_ENV_"),
 )

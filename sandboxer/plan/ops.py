@@ -11,7 +11,7 @@ from enum import IntEnum, IntFlag
 
 from sandboxer.words import BUILT_IN, BoxPath, HostPath, Origin, Record
 
-MAGIC = b"SBXPLAN2"
+MAGIC = b"SBXPLAN3"
 PLAN_SIZE_MAX = 256 * 1024
 """Bytes; the launcher reads a plan once into a static buffer of this size."""
 OPS_MAX = 1024
@@ -23,6 +23,10 @@ BPF_MAX = 4096
 KEEP_FDS_MAX = 16
 LISTEN_MAX = 4
 CONNECT_MAX = 4
+FACTS_MAX = 4096
+"""Bytes of what a plan adds to the state file of a running box."""
+SCOPE_MAX = 4096
+"""Bytes of what the scope service is told."""
 BROKER_DESCRIPTOR = 99
 """Number of the descriptor that is connected to the broker, where the plan has BROKER_DESCRIPTOR."""
 CONNECT_FIRST = 100
@@ -106,6 +110,21 @@ class PlanFlag(IntFlag):
     """A descriptor connected to the broker is left to the application (BROKER_DESCRIPTOR)."""
     DOCUMENTS_SIBLINGS = 2048
     """With a document comes the directory that it lies in, unless that holds the home or is hidden."""
+    JOINS = 4096
+    """Started again, the application joins the box in which it runs."""
+
+
+class LimitKind(IntEnum):
+    """A limit that the kernel holds for each process of the box (setrlimit), the numbers of `limits` in a plan."""
+
+    PROCESSES = 0
+    """RLIMIT_NPROC: processes and threads of the whole box, since the kernel counts them for each user namespace."""
+    OPEN_FILES = 1
+    """RLIMIT_NOFILE: open descriptors of each process."""
+    FILE_SIZE = 2
+    """RLIMIT_FSIZE: bytes that a file can be made long."""
+    DATA = 3
+    """RLIMIT_DATA: bytes of private writable memory of each process."""
 
 
 class StampKind(IntEnum):
@@ -195,3 +214,9 @@ class Plan(Record):
     """The seccomp filter: an array of struct sock_filter, native byte order."""
     broker: bytes = b""
     """The broker's rules, as `broker.rules.encode` lays them out; empty where the box has no broker."""
+    limits: tuple[tuple[LimitKind, int], ...] = ()
+    """Resource limits that the box's first process sets, soft and hard; each kind at most once, ascending."""
+    scope: bytes = b""
+    """What the scope service is asked for before the application starts (`desktop.scopes`); empty: nothing."""
+    facts: str = ""
+    """Lines "key=value" for the state file of the running box, each closed by a newline."""

@@ -21,7 +21,7 @@ from sandboxer.plan.codec import HEADER_SIZE, encode
 from sandboxer.plan.decode import decode
 from sandboxer.plan.ops import CONNECT_FIRST, Op, OpKind, Plan, PlanFlag
 
-HEADER = "<8s 5I 16I 16I 4I 2I 3I"
+HEADER = "<8s 5I 16I 16I 4I 2I 2I 2I 3I 4Q"
 """magic; size, flags, uid, gid, kept descriptors; those; sections; app, hostname, notice, home; broker; zero."""
 FLAGS_AT, SECTIONS_AT, BROKER_AT = (
     struct.calcsize(before) for before in ("<8s I", "<8s 5I 16I", "<8s 5I 16I 16I 4I")
@@ -136,8 +136,8 @@ def test_flags_that_nobody_knows_are_refused(flag: int) -> None:
     assert_refused(with_words(image_of(PLAIN), FLAGS_AT, flag), "unknown flags")
 
 
-def test_what_follows_the_rules_in_the_header_must_be_zero() -> None:
-    for place in range(BROKER_AT + 8, HEADER_SIZE, 4):
+def test_the_header_s_padding_must_be_zero() -> None:
+    for place in range(BROKER_AT + 24, BROKER_AT + 36, 4):
         assert_refused(with_words(image_of(), place, 1), "the header's padding isn't zero")
 
 

@@ -37,7 +37,7 @@ def plan_of(request: Request, host: FakeHost, filters: Path) -> Plan:
         request, host, str(filters), lambda verb, _time, _text: verbs.append(verb)
     )
     assert ["parse", "resolve", "build", "encode"] == verbs
-    assert image.startswith(b"SBXPLAN2")
+    assert image.startswith(b"SBXPLAN3")
     return plan
 
 

@@ -79,7 +79,7 @@ class Image:
 
 def test_the_header_holds_the_plan_s_own_fields() -> None:
     image = Image(encode(PLAN))
-    assert (b"SBXPLAN2", len(image.content), 65, 1000, 1001, 2) == (
+    assert (b"SBXPLAN3", len(image.content), 65, 1000, 1001, 2) == (
         image.magic,
         image.size,
         image.flags,
