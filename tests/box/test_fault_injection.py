@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import pytest
 from boxes import HOME, PlannedBox
@@ -44,11 +44,16 @@ from stepping import (
     landlock_flags,
 )
 
-from sandboxer.plan.ops import PlanFlag
+from sandboxer.plan.ops import LimitKind, PlanFlag
 
 ERRORS = (errno.EPERM, errno.ENOMEM, errno.ENOSYS)
 LOADER_STATUSES = (127, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS)
 """What the dynamic loader, and the C library before main(), end with when a call of theirs fails."""
+
+SCOPE = b'{"app":"t"}'
+LIMITS = tuple((kind, 10_000) for kind in LimitKind if kind is not LimitKind.DATA)
+HOLDING = ("connect", "sendmsg", "recvfrom", "sendto")
+"""Calls of which no single one may fail where a box is to have a scope. (The limits are among the reported facts.)"""
 
 NAMED_BY_THE_USER = ("/dev/console:", "/run/documents/")
 
@@ -165,6 +170,43 @@ def take_all(listening: socket.socket) -> None:
             listening.accept()[0].close()
 
 
+class ServiceManager:
+    """What holds boxes and hears notices: it says yes to every scope."""
+
+    def __init__(self, directory: Path) -> None:
+        here = os.open(directory, os.O_PATH)
+        self._scopes = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._scopes.bind(f"/proc/self/fd/{here}/scopes")
+        self._scopes.listen(64)
+        self._notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.address = f"@{directory.parent.name}.{os.getpid()}"
+        self._notices.bind(self.address.replace("@", "\0"))
+        os.close(here)
+        self._saying = threading.Thread(target=self._say_yes)
+
+    def __enter__(self) -> Self:
+        self._saying.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._scopes.shutdown(socket.SHUT_RDWR)
+        self._saying.join()
+        self._scopes.close()
+        self._notices.close()
+
+    def _say_yes(self) -> None:
+        with suppress(OSError):  # shut down
+            while True:
+                client, _ = self._scopes.accept()
+                client.settimeout(10)
+                with client, suppress(OSError):
+                    content, fds, _, _ = socket.recv_fds(client, 4096, 4)
+                    for fd in fds:
+                        os.close(fd)
+                    if content == SCOPE and len(fds) == 1:
+                        client.send(b"K")
+
+
 def assert_nothing_looks_alive(boxes: Path) -> int:
     """What launchers that gave up have left is known to be stale. Returns how many directories there are."""
     left = list(boxes.iterdir())
@@ -184,7 +226,13 @@ def probe_words(native_program: Callable[..., Path], tmp_path: Path) -> tuple[li
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "network",
-    ["none", "host", "none, and output on the terminal only", "none, and a broker and a connection"],
+    [
+        "none",
+        "host",
+        "none, and output on the terminal only",
+        "none, and a broker and a connection",
+        "none, and limits, a scope and notices",
+    ],
 )
 def test_no_system_call_of_the_set_up_can_fail_and_leave_a_weaker_box(
     planned_box: PlannedBox,
@@ -207,8 +255,13 @@ def test_no_system_call_of_the_set_up_can_fail_and_leave_a_weaker_box(
     if "broker" in network:
         more += [listen("broker"), listen("ssh-agent", stream=True), connect(str(tmp_path / "server"))]
         rules, flags = b"rules", flags | PlanFlag.BROKER_DESCRIPTOR
-    words = planned_box.plan(*command, flags=flags, more=more, broker=rules)
-    with terminal() as stdin, server(tmp_path / "server"):
+    manager = ServiceManager(planned_box.plans.parent)
+    parts = {}
+    if "limits" in network:
+        parts = {"limits": LIMITS, "scope": SCOPE}
+        planned_box.environment["NOTIFY_SOCKET"] = manager.address
+    words = planned_box.plan(*command, flags=flags, more=more, broker=rules, parts=parts)
+    with terminal() as stdin, server(tmp_path / "server"), manager:
         stepper = Stepper(
             [str(native_program("stepper"))],
             [*words, str(document)],
@@ -231,6 +284,8 @@ def test_no_system_call_of_the_set_up_can_fail_and_leave_a_weaker_box(
         figures.set(f"sandboxer/faults-{network}", {"injected": injected, **happened})
     assert not found, "\n".join(found)
     assert network == "host" or len(calls) > 300
+    if parts:
+        assert [] == [name for name in HOLDING if happened[f"tolerated: {name}"]]
 
 
 @pytest.mark.timeout(600)

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -131,6 +132,18 @@ static void report_descriptors(void)
         }
 }
 
+static void report_limits(void)
+{
+    static const int kinds[] = {RLIMIT_NPROC, RLIMIT_NOFILE, RLIMIT_FSIZE, RLIMIT_DATA};
+
+    printf(" limits=");
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        struct rlimit limit = {0};
+        getrlimit(kinds[i], &limit);
+        printf("%s%llx/%llx", i ? "," : "", (unsigned long long)limit.rlim_cur, (unsigned long long)limit.rlim_max);
+    }
+}
+
 /* Each mount: where, its own flags, its type. Ids and devices differ from run to run. */
 static void report_mounts(void)
 {
@@ -210,6 +223,7 @@ int main(int argc, char **argv)
 
     (void)argc;
     report_descriptors();
+    report_limits();
     printf(" pid=%d parent=%d", getpid(), getppid());
     report_status();
     report_namespaces(argv + 1);
