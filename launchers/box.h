@@ -82,6 +82,7 @@ void map_ids(const struct plan *plan);
 void limit_nested_namespaces(const struct plan *plan);
 void name_host(const struct plan *plan);
 void raise_loopback(const struct plan *plan);
+void enter_scope(const struct plan *plan, int orders);
 
 /* root.c: build the box's root file system on an empty tmpfs, then make it the only one there is. */
 struct base {

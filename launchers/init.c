@@ -3,7 +3,6 @@
  * The box's first process. It is confined like the application before it starts it, so that taking it over gains
  * nothing; it reaps what is orphaned, hands on the signals that the monitor sends, and ends the box by ending.
  */
-#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -143,29 +142,16 @@ int terminal_signal(void)
     static const struct timespec now = {0, 0};
     static const int signals[] = {SIGINT, SIGQUIT, SIGHUP};
     struct sigaction action;
-    siginfo_t info;
     sigset_t terminal;
 
     (void)sigemptyset(&terminal);
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
         if (sigaction(signals[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN) /* nohup, trap '' INT */
             (void)sigaddset(&terminal, signals[i]);
-    int signal = sigtimedwait(&terminal, &info, &now);
+    int signal = sigtimedwait(&terminal, NULL, &now);
     if (signal < 0 && errno != EAGAIN && errno != EINTR)
         fail((struct failure){.what = "cannot look for signals", .error = errno});
-    return signal > 0 && info.si_code == SI_KERNEL ? signal : 0;
-}
-
-/* What holds the box from outside is being made: not before. */
-static void await_permission(int orders)
-{
-    struct pollfd permission = {.fd = orders, .events = POLLIN};
-    char said = 0;
-
-    while (poll(&permission, 1, -1) < 0 && errno == EINTR)
-        ;
-    if (recv(orders, &said, sizeof said, MSG_DONTWAIT) != sizeof said || said != PERMISSION)
-        fail((struct failure){.what = "the launcher didn't let the application start", .error = errno});
+    return signal > 0 ? signal : 0; /* whoever sent it: it is taken off the queue, and would be lost */
 }
 
 _Noreturn void run_init(const struct call *call, int reports, int orders, const sigset_t *caller_mask)
@@ -173,8 +159,6 @@ _Noreturn void run_init(const struct call *call, int reports, int orders, const 
     /* From here the monitor takes this process's word for the application's status. */
     if (tell(reports, (struct news){.kind = NEWS_READY}) != 0)
         fail((struct failure){.what = "the launcher is gone", .error = errno});
-    if (call->plan->header->scope.count > 0)
-        await_permission(orders);
     int signal = terminal_signal();
     if (signal != 0)
         finish(EXIT_SIGNAL_BASE + signal, 0, reports);

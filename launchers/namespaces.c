@@ -4,6 +4,8 @@
  * Before: the caller's uid is unmapped. After: it is itself, and no other id exists.
  */
 #include <net/if.h>
+#include <poll.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -71,6 +73,23 @@ void name_host(const struct plan *plan)
                               .subject = name,
                               .error = errno,
                               .hint = errno == EPERM ? restricted_hint : NULL});
+}
+
+/* What holds the box from outside is being made: the application can't start before. Its cgroup is the root of those that
+ * the box sees. */
+void enter_scope(const struct plan *plan, int orders)
+{
+    struct pollfd permission = {.fd = orders, .events = POLLIN};
+    char said = 0;
+
+    if (plan->header->scope.count == 0)
+        return;
+    while (poll(&permission, 1, -1) < 0 && errno == EINTR)
+        ;
+    if (recv(orders, &said, sizeof said, MSG_DONTWAIT) != sizeof said || said != PERMISSION)
+        fail((struct failure){.what = "the launcher didn't let the application start", .error = errno});
+    if (unshare(CLONE_NEWCGROUP) != 0)
+        fail((struct failure){.what = "cannot hide the cgroups outside", .error = errno, .hint = "sandbox doctor"});
 }
 
 void raise_loopback(const struct plan *plan)

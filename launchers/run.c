@@ -95,6 +95,7 @@ _Noreturn static void run_in_box(struct call *call, int reports, const struct so
     leave_host(&root);             /* after: the host's tree is unreachable, and no descriptor leads there */
     enter_directory(call);
     heed_orders(sockets->orders[BOXS_END]);
+    enter_scope(plan, sockets->orders[BOXS_END]); /* after: what limits it from outside does           */
     memset(call->caller_memory, 0, call->caller_memory_size); /* /proc/1/cmdline and environ are empty   */
     set_limits(plan);
     confine(call);                 /* after: no capabilities, no new privileges, filter on             */
@@ -263,7 +264,7 @@ static void block_signals(sigset_t *caller_mask)
         fail((struct failure){.what = "cannot block signals", .error = errno});
 }
 
-/* The box is complete; the application starts when what holds it is, too. Returns 0, or -1 with the exit status. */
+/* The box goes on to its end when what holds it from outside does. Returns 0, or -1 with the exit status. */
 static int let_start(const struct call *call, int scope, int reports, int orders, int *status)
 {
     static const char go = PERMISSION;
@@ -292,10 +293,10 @@ static int watch(struct call *call, pid_t init, int reports, int scope, const st
 
     keep_ends_of_monitor(sockets, call);
     make_companions(companions, call->plan, sockets, state->control);
-    if (hear(reports).kind != NEWS_READY)
-        return status_of_ended(init, 0);
     if (let_start(call, scope, reports, sockets->orders[MONITORS_END], &status) != 0)
         return end_box(init, status);
+    if (hear(reports).kind != NEWS_READY)
+        return status_of_ended(init, 0);
     /* The application alone decides when its input and output are closed. */
     (void)close(STDIN_FILENO);
     (void)close(STDOUT_FILENO);
