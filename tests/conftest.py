@@ -22,6 +22,7 @@ import pytest
 
 if TYPE_CHECKING:
     from brokered import AskingBox
+    from sessions import DesktopSession
 
 # No database of examples: the checkout may belong to somebody else. Time limits are pytest's.
 hypothesis.settings.register_profile("sandboxer", database=None, deadline=None)
@@ -273,3 +274,19 @@ def asking(
     yield start
     for box in started:
         box.end()
+
+
+@pytest.fixture(scope="session")
+def desktop_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DesktopSession]:
+    """The desktop session that all tests share; they take it as `desktop`, which is reset after each."""
+    from sessions import desktop_session as started
+
+    with started(tmp_path_factory.mktemp("desktop")) as session:
+        yield session
+
+
+@pytest.fixture
+def desktop(desktop_session: DesktopSession) -> Iterator[DesktopSession]:
+    """A real desktop session with a user manager, a session bus and an X server: see tests/sessions.py."""
+    yield desktop_session
+    desktop_session.reset()

@@ -154,6 +154,71 @@ as_user() {
     )
 }
 
+# prepare_cgroup: `cgroup` becomes a directory of the cgroup tree that is the ordinary user's own, in which a user manager
+# can run (tests/sessions.py). Only root can make one; the user's own manager gives its user one, and `scope` becomes how
+# to ask for it, unless we are in such a one. Both are empty where there can be none. remove_cgroup undoes it.
+prepare_cgroup() {
+    cgroup=
+    cgroup_tree=
+    scope=
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! grep -q '^0::.*/user@' /proc/self/cgroup && systemd-run --user --scope --quiet true 2>/dev/null; then
+            scope="systemd-run --user --scope --quiet --property=Delegate=yes --"
+        fi
+        return
+    fi
+    # shellcheck disable=SC2013  # words: a mount point with a blank in it is written without
+    for mounted in $(sed -n 's/^[^ ]* [^ ]* [^ ]* [^ ]* \([^ ]*\) .* - cgroup2 .*$/\1/p' /proc/self/mountinfo); do
+        cgroup=$(mktemp -d "$mounted/sandboxer-test-XXXXXX" 2>/dev/null) && break
+    done
+    if [ -z "$cgroup" ]; then
+        cgroup_tree=$(mktemp -d)
+        chmod 0755 "$cgroup_tree"
+        mount -t cgroup2 cgroup2 "$cgroup_tree" 2>/dev/null || return 0
+        cgroup=$(mktemp -d "$cgroup_tree/sandboxer-test-XXXXXX" 2>/dev/null) || return 0
+    fi
+    chmod 0755 "$cgroup"
+    chown "$uid:$gid" "$cgroup" "$cgroup/cgroup.procs" "$cgroup/cgroup.threads" "$cgroup/cgroup.subtree_control"
+}
+
+remove_cgroup() {
+    if [ -n "$cgroup" ]; then
+        find "$cgroup" -depth -type d -exec rmdir {} + || say "something of the tests still runs in $cgroup"
+    fi
+    if [ -n "$cgroup_tree" ]; then
+        umount "$cgroup_tree" 2>/dev/null || true
+        rmdir "$cgroup_tree"
+    fi
+}
+
+# in_cgroup COMMAND...: in the cgroup that root has made, if it could.
+in_cgroup() {
+    if [ -z "$cgroup" ]; then
+        "$@"
+    else
+        (echo 0 >"$cgroup/cgroup.procs" && "$@")
+    fi
+}
+
+# fetch_entries: the desktop entries, autostart entries and D-Bus services of some seventy applications, from their
+# packages, into build/desktop-entries. Nothing is installed, and the packages aren't kept.
+fetch_entries() {
+    command -v apt-get >/dev/null || return 0
+    list=$tree/tests/desktop/entries-packages.txt
+    key=$(cksum <"$list")
+    [ "$(cat "$work/build/desktop-entries/fetched" 2>/dev/null)" != "$key" ] || return 0
+    say "fetching the packages of some seventy applications for their desktop entries (50 MB; nothing is installed)"
+    [ -n "$lists_are_fresh" ] || as_admin apt-get -q -o Acquire::Retries=3 update >/dev/null 2>&1 || true
+    names=$(apt-cache pkgnames | grep -Fx -f "$list" | sort | tr '\n' ' ')
+    # shellcheck disable=SC2016  # for the inner shell
+    quietly "fetching the packages" sh -c 'rm -rf build/desktop-entries build/packages && mkdir -p build/desktop-entries \
+        build/packages && cd build/packages && apt-get -q -o Acquire::Retries=3 download $1 && for package in *.deb; do
+            dpkg-deb --fsys-tarfile "$package" | tar -x -C ../desktop-entries --wildcards "./usr/share/applications/*" \
+                "./usr/share/dbus-1/services/*" "./etc/xdg/autostart/*" 2>/dev/null || true # few have all three
+        done; cd .. && rm -rf packages' sh "$names"
+    note "$work/build/desktop-entries/fetched" "$key"
+}
+
 # say_where: where the commands are, and how they are called from the user's own shell.
 say_where() {
     if [ "$(id -u)" -ne 0 ]; then
