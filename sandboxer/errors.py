@@ -69,3 +69,15 @@ class LaunchError(SandboxerError):
 
 class StewardError(SandboxerError):
     """Something can't be done to a box that runs."""
+
+
+class BusError(SandboxerError):
+    """
+    A service on a bus can't be asked, or refuses.
+
+    `name` is the D-Bus error's ("org.freedesktop.DBus.Error.ServiceUnknown"), "" where there was no answer at all.
+    """
+
+    def __init__(self, what: str, *, subject: str = "", hint: str = "", name: str = "") -> None:
+        super().__init__(what, subject=subject, hint=hint)
+        self.name = name

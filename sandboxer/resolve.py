@@ -22,6 +22,7 @@ from sandboxer.grants import (
     environment,
     files,
     landlock,
+    limits,
     look,
     network,
     proc,
@@ -32,7 +33,7 @@ from sandboxer.grants import (
 from sandboxer.grants.grant import Grant, Withheld
 from sandboxer.grants.paths import within
 from sandboxer.host.view import FileType, Host, User
-from sandboxer.plan.ops import Op, OpFlag, OpKind, PlanFlag
+from sandboxer.plan.ops import LimitKind, Op, OpFlag, OpKind, PlanFlag
 from sandboxer.policy import layers
 from sandboxer.policy.effective import Effective
 from sandboxer.words import BUILT_IN, BoxPath, Record, changed
@@ -54,6 +55,7 @@ ROOMS = (
     network,
     broker,
     environment,
+    limits,
 )
 """Every permission, in the order of effect: where two set one variable, the later holds."""
 LINKS_MAX = 40
@@ -65,7 +67,8 @@ class Resolved(Record):
 
     `command` is what goes before the user's words: the program with its first words, for `sandbox run` at most what
     starts a program; `notice` one line for each start, or empty;
-    `broker` what the broker goes by, without its own filter, None where the box has none.
+    `broker` what the broker goes by, without its own filter, None where the box has none; `limits` and `scope` as the
+    plan has them.
     """
 
     app: str
@@ -78,6 +81,8 @@ class Resolved(Record):
     grants: tuple[Grant, ...]
     withheld: tuple[Withheld, ...]
     broker: Rules | None = None
+    limits: tuple[tuple[LimitKind, int], ...] = ()
+    scope: bytes = b""
 
 
 def resolve(effective: Effective, host: Host, *, command_given: bool = False) -> Resolved:
@@ -100,6 +105,8 @@ def resolve(effective: Effective, host: Host, *, command_given: bool = False) ->
     flags = PlanFlag(0)
     for grant in grants:
         flags |= grant.flags
+    if not command_given and bus.finds_the_first(effective, host):
+        flags |= PlanFlag.JOINS
     return Resolved(
         app=effective.name,
         hostname=base.host_name(effective, host),
@@ -112,6 +119,8 @@ def resolve(effective: Effective, host: Host, *, command_given: bool = False) ->
         grants=tuple(grants),
         withheld=tuple(withheld),
         broker=broker.rules_of(effective, host, grants),
+        limits=limits.of_processes(effective, host),
+        scope=limits.scope(effective, host),
     )
 
 

@@ -17,7 +17,7 @@ import posixpath
 from collections.abc import Mapping
 
 from sandboxer.errors import ResolveError
-from sandboxer.host.view import FileType, User
+from sandboxer.host.view import FileType, User, UserManager
 from sandboxer.plan.ops import Stamp, StampKind
 from sandboxer.words import HostPath, Record
 
@@ -70,8 +70,11 @@ class FakeHost:
         owners: Mapping[str, tuple[int, int, int]] = {},
         kernel_release: str = "6.18.0-fake",
         landlock_abi: int = 7,
+        controllers: tuple[str, ...] | None = None,
     ) -> None:
+        """`controllers`: what the user manager can give; None: there is no user manager."""
         self.user = user
+        self.user_manager = None if controllers is None else UserManager(controllers=controllers)
         self.kernel_release = kernel_release
         self.landlock_abi = landlock_abi
         self.working_directory = working_directory

@@ -96,6 +96,7 @@ def machine(
     *,
     working_directory: str = "/home/ann",
     landlock_abi: int = 7,
+    controllers: tuple[str, ...] | None = None,
 ) -> FakeHost:
     """Debian on a laptop, ann logged in, nothing graphical."""
     return FakeHost(
@@ -104,11 +105,12 @@ def machine(
         user=ANN,
         working_directory=working_directory,
         landlock_abi=landlock_abi,
+        controllers=controllers,
     )
 
 
 def wayland(tree: Mapping[str, Entry] = {}, **options: str) -> FakeHost:
-    """GNOME on Wayland: Xwayland beside it, PipeWire with its PulseAudio socket, an Intel card."""
+    """GNOME on Wayland: a user manager, Xwayland beside it, PipeWire with its PulseAudio socket, an Intel card."""
     session: dict[str, Entry] = {
         **INTEL,
         f"{RUNTIME}/wayland-0": SOCKET,
@@ -117,7 +119,8 @@ def wayland(tree: Mapping[str, Entry] = {}, **options: str) -> FakeHost:
         f"{RUNTIME}/bus": SOCKET,
         "/tmp/.X11-unix/X0": SOCKET,
     }
-    return machine({**session, **tree}, {"WAYLAND_DISPLAY": "wayland-0", "DISPLAY": ":0", **options})
+    variables = {"WAYLAND_DISPLAY": "wayland-0", "DISPLAY": ":0", **options}
+    return machine({**session, **tree}, variables, controllers=("cpu", "memory", "pids"))
 
 
 def x11(tree: Mapping[str, Entry] = {}, *, landlock_abi: int = 7, **options: str) -> FakeHost:

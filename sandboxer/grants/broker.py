@@ -30,7 +30,9 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
         found = list(brokered.grants(effective, host))
         yield from found
     if not any(isinstance(item, Grant) and item.brokered for item in found):
-        yield Withheld(topic="broker", words="can't ask for more while it runs, nor have links opened outside")
+        yield Withheld(
+            topic="broker", words="can't ask for more while it runs, nor have links opened outside"
+        )
 
 
 def rules_of(effective: Effective, host: Host, granted: Iterable[Grant]) -> Rules | None:

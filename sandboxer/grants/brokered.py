@@ -74,9 +74,7 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
             weight=Weight.NOTICE,
             origin=effective.origin("broker.descriptor"),
             flags=PlanFlag.BROKER_DESCRIPTOR,
-            environment=(
-                EnvEntry(kind=EnvKind.SET, name=protocol.DESCRIPTOR_VARIABLE, value=number),
-            ),
+            environment=(EnvEntry(kind=EnvKind.SET, name=protocol.DESCRIPTOR_VARIABLE, value=number),),
         )
 
 
@@ -136,7 +134,9 @@ def _files(effective: Effective, host: Host) -> Iterator[Grant]:
     _require_landlock(asked[0][2], host)
     hidden = files.hidden_places(effective, host)
     found = [
-        (key, text, origin, place) for key, text, origin in asked for place in paths.places(text, host, origin)
+        (key, text, origin, place)
+        for key, text, origin in asked
+        for place in paths.places(text, host, origin)
     ]
     for key, _, origin, place in found:
         _refuse_what_is_no_file(key, place, origin)
@@ -206,9 +206,7 @@ def _refuse_what_is_no_file(key: str, place: paths.Place, origin: Origin) -> Non
         )
 
 
-def _refuse_self_grants(
-    changed: list[tuple[Origin, paths.Place]], effective: Effective, host: Host
-) -> None:
+def _refuse_self_grants(changed: list[tuple[Origin, paths.Place]], effective: Effective, host: Host) -> None:
     if effective.policy.advanced.let_application_change_what_runs_outside:
         return
     refuse_self_grants(tuple(paths.bind(place, origin, OpFlag.WRITE) for origin, place in changed), host)

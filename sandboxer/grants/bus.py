@@ -86,6 +86,13 @@ def command_prefix(effective: Effective, host: Host) -> tuple[str, ...]:
     return (STARTER,) if wanted is not False and _daemon(host) is not None else ()
 
 
+def finds_the_first(effective: Effective, host: Host) -> bool:
+    """Whether the application, started again in its box, reaches the one that runs: over a bus where it wants one."""
+    policy = effective.policy
+    has_bus = policy.bus.private is False or command_prefix(effective, host) != ()
+    return policy.second_instance and has_bus
+
+
 def _own(effective: Effective, daemon: str) -> Grant:
     origin = effective.origin("bus.private")
     script = SCRIPT.format(socket=SOCKET, started=STARTED, settings=SETTINGS, daemon=daemon)

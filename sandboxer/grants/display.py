@@ -34,6 +34,11 @@ The display's number inside where Landlock closes abstract sockets. libxcb tries
 when that is forbidden rather than absent: under a number that nobody has outside, it is absent.
 """
 SCOPED_NUMBER_MAX = 199
+STARTED_BY = ("DESKTOP_STARTUP_ID", "XDG_ACTIVATION_TOKEN")
+"""
+Variables that tell for which click windows appear, so that they get the focus. Good for that once, for whoever has
+them. Sources: startup notification specification; xdg-activation-v1.
+"""
 
 
 def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
@@ -123,6 +128,7 @@ def _wayland(origin: Origin, host: Host, *, one_connection: bool) -> Grant | Non
         environment=(
             EnvEntry(kind=EnvKind.SET, name="WAYLAND_DISPLAY", value="wayland-0"),
             EnvEntry(kind=EnvKind.SET, name="XDG_SESSION_TYPE", value="wayland"),
+            *_started_by(),
         ),
     )
 
@@ -140,14 +146,17 @@ def _one_connection(source: HostPath, origin: Origin) -> Grant:
         "can do, too",
         weight=Weight.ACCESS,
         origin=origin,
-        ops=(
-            Op(kind=OpKind.CONNECT, box_path=descriptor, source=source, mode=CONNECT_FIRST, origin=origin),
-        ),
+        ops=(Op(kind=OpKind.CONNECT, box_path=descriptor, source=source, mode=CONNECT_FIRST, origin=origin),),
         environment=(
             EnvEntry(kind=EnvKind.SET, name="WAYLAND_SOCKET", value=str(CONNECT_FIRST)),
             EnvEntry(kind=EnvKind.SET, name="XDG_SESSION_TYPE", value="wayland"),
+            *_started_by(),
         ),
     )
+
+
+def _started_by() -> Iterator[EnvEntry]:
+    return (EnvEntry(kind=EnvKind.PASS, name=name) for name in STARTED_BY)
 
 
 def x_socket(host: Host) -> str | None:
@@ -190,7 +199,7 @@ def _x11(effective: Effective, host: Host, *, alone: bool) -> Grant:
         EnvEntry(kind=EnvKind.SET, name="QT_X11_NO_MITSHM", value="1"),
     ]
     if alone:
-        environment.append(EnvEntry(kind=EnvKind.SET, name="XDG_SESSION_TYPE", value="x11"))
+        environment += [EnvEntry(kind=EnvKind.SET, name="XDG_SESSION_TYPE", value="x11"), *_started_by()]
     cookie = cookie_file(host, number, inside, origin)
     if cookie is not None:
         ops.append(cookie[0])

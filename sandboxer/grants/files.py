@@ -21,7 +21,7 @@ from sandboxer.errors import PolicyError, ResolveError
 from sandboxer.grants import paths
 from sandboxer.grants.grant import Grant, Weight, Withheld
 from sandboxer.grants.paths import Place
-from sandboxer.grants.protected import closed, refuse_self_grants, spellings
+from sandboxer.grants.protected import closed, refuse_foreign_directories, refuse_self_grants, spellings
 from sandboxer.host.view import FileType, Host
 from sandboxer.plan.ops import EnvEntry, EnvKind, Op, OpFlag, OpKind, PlanFlag
 from sandboxer.policy.effective import Effective
@@ -40,11 +40,13 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
     """The home first, then what is granted in it and elsewhere."""
     files = effective.policy.files
     given: list[Grant] = []
+    owned: list[Grant] = []
     absent: list[Withheld] = []
     for key, texts, flags in (
         ("files.system", files.system, OpFlag(0)),
         ("files.read", files.read, OpFlag(0)),
         ("files.write", files.write, OpFlag.WRITE),
+        ("files.own", files.own, OpFlag.WRITE),
     ):
         for text in texts:
             origin = effective.origin(key, text)
@@ -55,13 +57,17 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
                 continue
             if key == "files.system":
                 given.append(_system(text, found, origin, host))
+            elif key == "files.own":
+                owned.append(_listed(text, found, origin, flags))
             else:
                 given.append(_listed(text, found, origin, flags))
     directory = _working_directory(effective, host)
     if isinstance(directory, Grant):
         given.append(directory)
     writable = tuple(op for grant in given for op in grant.ops if op.flags & OpFlag.WRITE)
-    sources = [op.source for op in writable]
+    own = tuple(op for grant in owned for op in grant.ops)
+    given += owned
+    sources = [op.source for op in (*writable, *own)]
     if files.home == "private":
         sources.append(_kept(effective, host))
     refuse_planted_links([(op.box_path, op.origin) for grant in given for op in grant.ops], sources, host)
@@ -75,6 +81,7 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
         )
     else:
         refuse_self_grants(writable, host)
+        refuse_foreign_directories(own, host)
     yield _home(effective, host)
     yield from given
     yield from absent
@@ -91,7 +98,12 @@ def private_home(effective: Effective, host: Host) -> str:
 def named(effective: Effective, host: Host) -> Iterator[tuple[str, Place, Origin]]:
     """What the lists of paths come to: each place with the key that names it."""
     files = effective.policy.files
-    for key, texts in (("files.system", files.system), ("files.read", files.read), ("files.write", files.write)):
+    for key, texts in (
+        ("files.system", files.system),
+        ("files.read", files.read),
+        ("files.write", files.write),
+        ("files.own", files.own),
+    ):
         for text in texts:
             origin = effective.origin(key, text)
             for place in paths.places(text, host, origin):
@@ -100,7 +112,7 @@ def named(effective: Effective, host: Host) -> Iterator[tuple[str, Place, Origin
 
 def changeable(effective: Effective, host: Host) -> list[HostPath]:
     """Where the application can put links: all that it may write, its private home included."""
-    sources = [place.real for key, place, _ in named(effective, host) if key == "files.write"]
+    sources = [place.real for key, place, _ in named(effective, host) if key in ("files.write", "files.own")]
     directory = _working_directory(effective, host)
     if isinstance(directory, Grant):
         sources += [HostPath(op.source) for op in directory.ops if op.flags & OpFlag.WRITE]
@@ -408,7 +420,9 @@ def _documents(effective: Effective) -> Grant | Withheld:
         topic="files",
         words=f"{verb} the files that you name on its command line"
         + (", and all that lies beside them" if siblings else ""),
-        detail="not where that is your home, or the system's" if siblings else "those files only, at /run/documents",
+        detail="not where that is your home, or the system's"
+        if siblings
+        else "those files only, at /run/documents",
         weight=Weight.ACCESS,
         origin=effective.origin("files.siblings" if siblings else "files.documents"),
         flags=flags,
@@ -421,9 +435,7 @@ def _kept(effective: Effective, host: Host) -> HostPath:
     return host.resolve(kept) or HostPath(kept)
 
 
-def refuse_planted_links(
-    asked: Iterable[tuple[str, Origin]], changeable: Iterable[str], host: Host
-) -> None:
+def refuse_planted_links(asked: Iterable[tuple[str, Origin]], changeable: Iterable[str], host: Host) -> None:
     """
     Raise ResolveError for a path that passes a link which the application could have put there, leading anywhere.
 

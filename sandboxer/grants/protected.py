@@ -21,7 +21,7 @@ import sandboxer
 from sandboxer.errors import ResolveError
 from sandboxer.grants import paths
 from sandboxer.host.view import Host
-from sandboxer.plan.ops import Op
+from sandboxer.plan.ops import Op, OpFlag
 from sandboxer.words import Record
 
 Reasons = dict[str, tuple[str, ...]]
@@ -124,10 +124,17 @@ IN_DATA: Reasons = {
         "nemo",
         "flatpak",
     ),
+    "a shell reads it when it starts, or completes": ("bash-completion", "fish", "zsh"),
     "it holds the homes of other boxes": ("sandboxer",),
 }
 IN_CACHE: Reasons = {"it holds plans, and what running boxes are controlled by": ("sandboxer",)}
 IN_STATE: Reasons = {"it holds what the broker logs": ("sandboxer",)}
+IN_RUNTIME = frozenset(
+    "app at-spi bus containers crun dbus-1 dconf doc docker emacs flatpak gcr gnupg gvfs gvfsd hypr ICEauthority "
+    "keyring libpod lock netns pipewire-0 podman psd pulse runc sandboxer snap speech-dispatcher ssh-agent sway "
+    "systemd tmux xdg-desktop-portal".split()
+)
+"""What is another program's in the runtime directory, by name; sockets are no directories, and so refused anyway."""
 SYSTEM: Reasons = {"it holds policies": ("/etc/sandboxer",)}
 
 
@@ -156,6 +163,35 @@ def refuse_self_grants(writable: tuple[Op, ...], host: Host) -> None:
     for guarded in protected(host):
         for place in spellings(guarded.path, host):
             for op in writable:
+                if paths.within(place, op.source) or paths.within(op.source, place):
+                    raise _refusal(op, f"would open {guarded.path}: {guarded.why}")
+
+
+def refuse_foreign_directories(own: tuple[Op, ...], host: Host) -> None:
+    """
+    Raise ResolveError for the first BIND among `own` that can't be one application's directory: it doesn't lie where
+    service managers make some, is known to be another's, or could change what runs outside.
+
+    Hidden places and the runtime directory are what it is for, so that being one is no reason.
+    """
+    variable = host.variable("XDG_RUNTIME_DIR") or ""
+    runtime = posixpath.normpath(variable) if variable.startswith("/") else ""
+    homes = (paths.config_home(host), paths.state_home(host), paths.cache_home(host))
+    bases = [host.resolve(base) or base for base in (*homes, *((runtime,) if runtime else ()))]
+    for op in own:
+        if not op.flags & OpFlag.DIRECTORY:
+            raise _refusal(op, "it is no directory")
+        inside = [base for base in bases if op.source != base and paths.within(op.source, base)]
+        if not inside or op.source in bases:
+            raise _refusal(
+                op, "a service's directories are in the runtime, state, cache or configuration directory"
+            )
+        top = op.source[len(inside[-1]) :].strip("/").split("/")[0]
+        if runtime and inside[-1] == bases[-1] and (top in IN_RUNTIME or top.startswith((".", "wayland-"))):
+            raise _refusal(op, "the session's own sockets are in it")
+    for guarded in protected(host) if own else ():
+        for place in () if guarded.path == runtime else spellings(guarded.path, host):
+            for op in own:
                 if paths.within(place, op.source) or paths.within(op.source, place):
                     raise _refusal(op, f"would open {guarded.path}: {guarded.why}")
 

@@ -27,10 +27,10 @@ import stat
 import time
 
 from sandboxer.errors import ResolveError
-from sandboxer.host import kernel
+from sandboxer.host import kernel, manager
 from sandboxer.host.installation import installed_policies, program_files
 from sandboxer.host.session import Session
-from sandboxer.host.view import FileType, User
+from sandboxer.host.view import FileType, User, UserManager
 from sandboxer.plan.ops import Stamp, StampKind
 from sandboxer.words import HostPath
 
@@ -72,6 +72,7 @@ class Facts:
         self._stamps: dict[tuple[str, str], Stamp] = {}
         self._user: User | None = None
         self._landlock_abi: int | None = None
+        self._controllers: tuple[str, ...] | None = None
         self._shipped = installed_policies()
         # Before anything is read: an upgrade from here on makes the plan stale.
         self._keep_program()
@@ -94,6 +95,21 @@ class Facts:
         if self._landlock_abi is None:
             self._landlock_abi = kernel.landlock_abi()
         return self._landlock_abi
+
+    @property
+    def user_manager(self) -> UserManager | None:
+        """
+        Stamped is the manager's socket, which is made anew when it starts; what it was given only changes with that.
+        """
+        runtime = self.variable("XDG_RUNTIME_DIR") or ""
+        socket = os.path.join(runtime, manager.SOCKET)
+        if not runtime.startswith("/") or self.mode_and_owner(socket) is None:
+            return None
+        if self.type_of(os.path.join(runtime, manager.BUS)) is not FileType.SOCKET:
+            return None
+        if self._controllers is None:
+            self._controllers = manager.controllers(runtime)
+        return None if self._controllers is None else UserManager(controllers=self._controllers)
 
     @property
     def working_directory(self) -> str:

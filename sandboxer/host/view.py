@@ -34,6 +34,16 @@ class User(Record):
     home: HostPath
 
 
+class UserManager(Record):
+    """
+    The session's service manager (systemd --user), which makes control groups.
+
+    `controllers`: those that it can give to a box ("cpu", "io", "memory", "pids").
+    """
+
+    controllers: tuple[str, ...]
+
+
 class Host(Protocol):
     """This machine and this session, as far as policies can see them."""
 
@@ -48,6 +58,11 @@ class Host(Protocol):
     @property
     def landlock_abi(self) -> int:
         """0 where Landlock is off or absent."""
+        ...
+
+    @property
+    def user_manager(self) -> UserManager | None:
+        """None where there is none that can be reached by the session bus."""
         ...
 
     @property

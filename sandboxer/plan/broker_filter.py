@@ -29,7 +29,9 @@ def program(directory: str) -> bytes:
             for name, tests in TESTED
         ),
     )
-    return filter_cache.stored("\n".join((*filter_cache.surroundings(), *lines)).encode(), directory, assemble)
+    return filter_cache.stored(
+        "\n".join((*filter_cache.surroundings(), *lines)).encode(), directory, assemble
+    )
 
 
 def assemble() -> bytes:

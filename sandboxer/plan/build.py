@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from sandboxer.errors import ResolveError
+from sandboxer.plan.facts import facts
 from sandboxer.plan.ops import EnvEntry, EnvKind, Op, OpFlag, OpKind, Plan, PlanFlag, Stamp, StampKind
 from sandboxer.resolve import Resolved
 from sandboxer.words import BoxPath, HostPath, changed
@@ -45,6 +46,7 @@ def build(
     Raises:
         ResolveError: two grants contradict each other.
     """
+    flags |= resolved.flags
     if any(stamp.kind is StampKind.DIRECTORY for stamp in stamps):
         flags |= PlanFlag.BY_DIRECTORY
     return Plan(
@@ -56,13 +58,16 @@ def build(
         command=resolved.command,
         notice=resolved.notice,
         home=resolved.home,
-        flags=resolved.flags | flags,
+        flags=flags,
         keep_fds=tuple(sorted(set(keep_fds))),
         ops=anchored(ordered(tuple(op for grant in resolved.grants for op in grant.ops)), resolved.home),
         environment=variables(tuple(entry for grant in resolved.grants for entry in grant.environment)),
         stamps=stamps,
         program=program,
         broker=b"" if resolved.broker is None else _rules(resolved.broker, broker_program),
+        limits=resolved.limits,
+        scope=resolved.scope,
+        facts=facts(resolved, flags),
     )
 
 

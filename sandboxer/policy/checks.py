@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sandboxer.policy.amounts import UNITS, percent, size
 from sandboxer.words import Record
 
 if TYPE_CHECKING:
@@ -45,11 +46,14 @@ BROKERED = (
 )
 """Keys of `[broker]` that hold paths."""
 _PATHS = frozenset(
-    {"files.read", "files.write", "files.hide", "files.system", *(f"broker.{key}" for key in BROKERED)}
+    {"files.read", "files.write", "files.own", "files.hide", "files.system", *(f"broker.{key}" for key in BROKERED)}
 )
 FINGERPRINT = "SHA256:"
 FINGERPRINT_LETTERS = 43
 """Base64 of 32 bytes, without padding. Source: ssh-keygen(1)."""
+MEMORY_MIN = 4 << 20
+"""Bytes, less than which no program starts with."""
+CPU_MIN, CPU_MAX = 1, 100_000
 FAMILIES = ("application", "audio", "font", "image", "model", "text", "video")
 """What a type of files may begin with. Source: IANA's registry, less what are no files."""
 NEVER_LINKS = {
@@ -104,6 +108,10 @@ def check(key: str, text: str) -> Complaint | None:
         return _check_listed(text, _check_kept_variable)
     if key in ("syscalls.deny", "syscalls.allow"):
         return _check_listed(text, _check_syscall)
+    if key in ("limits.memory", "limits.memory-high"):
+        return _check_size(text) if text else None
+    if key == "limits.cpu":
+        return _check_share(text) if text else None
     rules = {
         "broker.links": _check_scheme,
         "broker.presents": _check_type,
@@ -314,11 +322,43 @@ def _check_type(text: str) -> Complaint | None:
             hint='name each type, such as "application/pdf"',
         )
     if text in NEVER_TYPES:
-        return Complaint(wrong="it starts programs, so that opening it would be running it", hint="take it out")
+        return Complaint(
+            wrong="it starts programs, so that opening it would be running it", hint="take it out"
+        )
     if name != "*" and not _TYPE.issuperset(name):
         return Complaint(
             wrong="a type has small letters, and * stands for all of a family",
             hint='write, for example, "application/pdf" or "image/*"',
+        )
+    return None
+
+
+def _check_size(text: str) -> Complaint | None:
+    amount = size(text)
+    if amount is None:
+        number = text.rstrip("KMGTBikmgtb ").strip()
+        unit = text[len(number) :].strip().upper()[:1]
+        near = f"{number}{unit}iB" if unit in ("K", "M", "G", "T") else "2GiB"
+        return Complaint(
+            wrong=f"a size is a number and one of {', '.join(UNITS)}",
+            hint=f'write "{near}"' if size(near) is not None else 'write, for example, "2GiB"',
+        )
+    if amount < MEMORY_MIN:
+        return Complaint(wrong="no program starts with so little", hint='write, for example, "500MiB"')
+    return None
+
+
+def _check_share(text: str) -> Complaint | None:
+    share = percent(text)
+    if share is None:
+        number = text.rstrip("% ")
+        return Complaint(
+            wrong="a share is a whole number of percent",
+            hint=f'write "{number}%"' if percent(f"{number}%") else 'write, for example, "150%"',
+        )
+    if not CPU_MIN <= share <= CPU_MAX:
+        return Complaint(
+            wrong=f"a share is from {CPU_MIN}% to {CPU_MAX}%", hint="100% is all of one processor"
         )
     return None
 

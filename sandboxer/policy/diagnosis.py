@@ -45,7 +45,7 @@ _SYNTAX = {
     "Cannot mutate": ("a table or list that is complete is added to", "put all of it in one place"),
     "Unescaped": ("a backslash in a text", r'write "\\" for a backslash, or put the text in single quotes'),
     "Invalid initial character": ("a table or key has no name", "write [TABLE] or KEY = VALUE"),
-    "Exceeds the limit": ("a number is absurdly long", "policies hold no numbers"),
+    "Exceeds the limit": ("a number is absurdly long", "no limit is so large"),
 }
 
 
@@ -202,6 +202,13 @@ def _value_hint(key: Key, value: object) -> str:
         if not key.choices or value in key.choices:
             return f"write {name} = {toml(value)}, without brackets"
     word = str(value).lower()
+    if (
+        key.example.isdigit()
+        and word.isdigit()
+        and isinstance(value, str)
+        and _fits(int(word), key.annotation)
+    ):
+        return f"write {name} = {word}, without quotes"
     if "true" in key.expects and word in ("true", "yes", "on", "1", "enabled", "allow"):
         return f"write {name} = true, without quotes"
     if "true" in key.expects and word in ("false", "no", "off", "0", "disabled", "deny", "none"):

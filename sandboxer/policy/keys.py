@@ -22,13 +22,15 @@ class Key(Record):
     One key of the model.
 
     `name` is dotted ("files.read"); `expects` its type in words ('true, false or "if-present"'); `choices`
-    the words that it may be (of a list: that its items may be), empty where any text will do; `example` a
-    value, as TOML.
+    the words that it may be (of a list: that its items may be), empty where any text will do; `values` all that
+    one word of the command line may set it to, empty where that can't be told or takes TOML; `example` a value, as
+    TOML.
     """
 
     name: str
     expects: str
     choices: tuple[str, ...]
+    values: tuple[str, ...]
     default: str
     description: str
     example: str
@@ -86,6 +88,7 @@ def _key(name: str, field: inspect.Field, annotation: object) -> Key:
         name=name,
         expects=_words(kind),
         choices=_choices(kind),
+        values=_values(kind),
         default=toml(default),
         description=description,
         example=_example(kind),
@@ -119,6 +122,8 @@ def _words(kind: inspect.Type) -> str:
             return "text in quotes"
         case inspect.BoolType():
             return "true or false"
+        case inspect.IntType():
+            return f"a whole number from {kind.ge} to {kind.le}"
         case inspect.LiteralType():
             return either([toml(value) for value in kind.values])
         case inspect.UnionType():
@@ -143,10 +148,23 @@ def _choices(kind: inspect.Type) -> tuple[str, ...]:
     return ()
 
 
+def _values(kind: inspect.Type) -> tuple[str, ...]:
+    match kind:
+        case inspect.BoolType():
+            return ("true", "false")
+        case inspect.LiteralType():
+            return _choices(kind)
+        case inspect.UnionType():
+            return tuple(value for part in kind.types for value in _values(part))
+    return ()
+
+
 def _example(kind: inspect.Type) -> str:
     match kind:
         case inspect.BoolType() | inspect.UnionType():
             return "true"
+        case inspect.IntType():
+            return "100"
         case inspect.LiteralType():
             return toml(kind.values[0])
         case inspect.VarTupleType(item_type=inspect.LiteralType() as item):

@@ -38,6 +38,15 @@ class Files(Record, rename="kebab"):
     write: Annotated[
         tuple[str, ...], Meta(description="Files and directories that can be read, changed and deleted.")
     ] = ()
+    own: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=(
+                "Directories that belong to this application alone, hidden ones too: what a service manager makes for "
+                "a service (StateDirectory= and the like). They can be read and changed."
+            )
+        ),
+    ] = ()
     hide: Annotated[
         tuple[str, ...], Meta(description="Covered by something empty, also inside what is granted.")
     ] = ()
@@ -301,6 +310,75 @@ class Syscalls(Record, rename="kebab"):
     ] = ()
 
 
+class Limits(Record, rename="kebab"):
+    """
+    How much of the machine the application may use. With a user manager (systemd) the box has a control group, and
+    what the session delegates to that holds for all programs of the box together; without one the kernel's limits of
+    processes hold what they can, and `sandbox explain` tells what isn't held. Limits are in force before the
+    application's first instruction.
+    """
+
+    memory: Annotated[
+        str,
+        Meta(
+            description=(
+                'Memory that it may use (`"2GiB"`, `"500MiB"`), all its programs together: the kernel ends one that '
+                "wants more. Where no control group can hold it, each program gets that much and no more. Empty: no "
+                "limit."
+            )
+        ),
+    ] = ""
+    memory_high: Annotated[
+        str,
+        Meta(
+            description=(
+                "Memory from which on it is slowed down, and made to give some back. Only a control group can hold it. "
+                "Empty: no limit."
+            )
+        ),
+    ] = ""
+    tasks: Annotated[
+        int, Meta(description="Processes and threads that it may have at once.", ge=1, le=4_194_304)
+    ] = 4096
+    cpu: Annotated[
+        str,
+        Meta(
+            description=(
+                'Share of the processors, in percent of one (`"150%"`: one and a half). Only a control group can hold '
+                "it. Empty: no limit."
+            )
+        ),
+    ] = ""
+    io_weight: Annotated[
+        int,
+        Meta(
+            description=(
+                "Its part of the disks' time when others want it as well; others have 100. Only a control group can "
+                "hold it. `0`: as others."
+            ),
+            ge=0,
+            le=10_000,
+        ),
+    ] = 0
+    open_files: Annotated[
+        int,
+        Meta(
+            description="Descriptors that each of its processes may have open. `0`: as the session has it.",
+            ge=0,
+            le=1_048_576,
+        ),
+    ] = 0
+    no_new_files: Annotated[
+        bool,
+        Meta(
+            description=(
+                "It can write to no file, whatever is granted, nor to memory that is shared as a file, so that it "
+                "shows no windows: for programs that only read and print."
+            )
+        ),
+    ] = False
+
+
 class Advanced(Record, rename="kebab"):
     """Switches that weaken the box. `explain` lists them first."""
 
@@ -362,4 +440,5 @@ class Policy(Record, rename="kebab"):
     broker: Broker = Broker()
     environment: Environment = Environment()
     syscalls: Syscalls = Syscalls()
+    limits: Limits = Limits()
     advanced: Advanced = Advanced()

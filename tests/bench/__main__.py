@@ -1,6 +1,6 @@
 """
-The benchmark: how long `sandbox` takes to start a program, and its broker to open a file, against others and against
-what was promised.
+The benchmark: how long `sandbox` takes to start a program, its broker to open a file and its scope to be made, against
+others and against what was promised.
 
 All of it is one run on one machine, as the ordinary user. Rounds alternate between the competitors, in both
 directions; what counts is the median, over the rounds, of the ratio of two medians of one round, so that a busy moment
@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bench import broker
+from bench import broker, scope
 from bench.bubblewrap import Descriptors, arguments
 from bench.machine import PACKAGES, SANDBOX, built, children, kilobytes, machine, program, stop
 
@@ -243,12 +243,17 @@ def main() -> int:
         subprocess.run([str(SANDBOX), *words], env=env, check=True, cwd=env["HOME"])
         used, account = memory(["run", "--policy", POLICY, "--", "sleep", "30"], env)
         brokered = broker.measure(env, directory, rounds)
+        scoped = scope.measure(directory, rounds, runs)
     print(machine())
     print(f"The box: policy {POLICY}, {len(plan.ops)} operations, {len(plan.stamps)} stamps, ", end="")
     print(f"a filter of {len(plan.program) // 8} instructions; {rounds} rounds of {runs} runs.\n")
     missed = table(race, used, account)
-    print(f"\nThe broker: {rounds} rounds of {broker.OPENINGS} openings in one box, {broker.STARTS} starts.\n")
-    return 1 if missed + broker.table(brokered) else 0
+    print(
+        f"\nThe broker: {rounds} rounds of {broker.OPENINGS} openings in one box, {broker.STARTS} starts.\n"
+    )
+    missed += broker.table(brokered)
+    print(f"\nThe scope: {rounds} rounds of {runs} starts in one session.\n")
+    return 1 if missed + scope.table(scoped) else 0
 
 
 def table(race: Race, used: int, account: str) -> int:

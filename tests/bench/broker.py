@@ -44,7 +44,12 @@ class Way(Record):
 
 
 WAYS = (
-    Way(name="opened by the broker, against C client and C server", ours="broker", theirs="C, C server", most=3.0),
+    Way(
+        name="opened by the broker, against C client and C server",
+        ours="broker",
+        theirs="C, C server",
+        most=3.0,
+    ),
     Way(name="the same, the C server asked by our client, too", ours="broker", theirs="C server"),
     Way(name="the same, both asked by the C client", ours="C, broker", theirs="C, C server"),
     Way(name="opened by the broker, against opened plainly", ours="broker", theirs="plain"),
@@ -168,7 +173,9 @@ def table(measured: Brokered) -> int:
     print("|---|---:|---:|---:|---:|---|")
     for way in WAYS:
         ratio = statistics.median(one[way.ours] / one[way.theirs] for one in measured.rounds)
-        ours, theirs = (statistics.median(one[name] for one in measured.rounds) for name in (way.ours, way.theirs))
+        ours, theirs = (
+            statistics.median(one[name] for one in measured.rounds) for name in (way.ours, way.theirs)
+        )
         good = way.most is None or ratio <= way.most
         missed += not good
         target, verdict = (f"{way.most:.1f}", "ok" if good else "MISSED") if way.most else ("", "")

@@ -32,7 +32,9 @@ def built(name: str, directory: Path) -> str:
     """A C program of this directory, compiled statically."""
     headers = HERE.parents[1] / "launchers" / "client"
     path = directory / name
-    subprocess.run([program("gcc"), "-O2", "-static", f"-I{headers}", "-o", path, HERE / f"{name}.c"], check=True)
+    subprocess.run(
+        [program("gcc"), "-O2", "-static", f"-I{headers}", "-o", path, HERE / f"{name}.c"], check=True
+    )
     return str(path)
 
 

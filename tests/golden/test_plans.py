@@ -34,6 +34,8 @@ def dump(plan: Plan) -> Iterator[str]:
     yield f"app {plan.app}, host name {plan.hostname}, user {plan.uid}:{plan.gid}, home {plan.home}"
     yield f"command {' '.join(plan.command)}"
     yield f"notice {plan.notice or '-'}"
+    yield "limits " + " ".join(f"{kind.name}={value}" for kind, value in plan.limits)
+    yield f"scope {plan.scope.decode() or '-'}"
     yield "flags " + " ".join(flag.name or "?" for flag in PlanFlag if flag in plan.flags)
     yield ""
     for op in plan.ops:

@@ -36,6 +36,8 @@ RANKS = {
     "sandboxer.resolve": 5,
     "sandboxer.plan": 6,
     "sandboxer.steward": 7,
+    "sandboxer.desktop": 7,
+    "sandboxer.doctor": 7,
     "sandboxer.cli": 8,
     "sandboxer.companion": 8,
     "sandboxer.report": 8,
@@ -43,8 +45,8 @@ RANKS = {
 """A module imports lower ranks and its own room; the longest name that fits counts."""
 
 SEVERAL_IMPORTERS = {
-    "msgspec": ("sandboxer.words", "sandboxer.policy.", "sandboxer.steward."),
-    "xdg": ("sandboxer.host.session", "sandboxer.steward."),
+    "msgspec": ("sandboxer.words", "sandboxer.policy.", "sandboxer.steward.", "sandboxer.desktop."),
+    "xdg": ("sandboxer.host.session", "sandboxer.steward.", "sandboxer.desktop."),
 }
 """
 Third-party packages that more than one module may import, and which: msgspec is the language of policies and of the

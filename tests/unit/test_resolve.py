@@ -8,8 +8,8 @@ from machines import effective, machine
 
 from sandboxer.errors import ResolveError
 from sandboxer.plan.build import build
-from sandboxer.plan.ops import Op, OpFlag, OpKind
-from sandboxer.policy.model import Files, Policy
+from sandboxer.plan.ops import Op, OpFlag, OpKind, PlanFlag
+from sandboxer.policy.model import Bus, Files, Policy, Wanted
 from sandboxer.resolve import resolve
 
 DOCUMENTS = {"/home/ann/Documents/tax/2025": "", "/home/ann/Documents/letters": ""}
@@ -126,3 +126,24 @@ def test_a_command_that_the_box_does_not_show_says_so() -> None:
 def test_an_application_without_a_policy_says_so_at_each_start() -> None:
     assert "no policy" in resolve(effective(Policy(), "bash", found=False), machine()).notice
     assert not resolve(effective(Policy(), "bash"), machine()).notice
+
+
+@pytest.mark.parametrize(
+    ("second", "private", "given", "joins"),
+    [
+        (True, False, False, True),
+        (True, True, False, True),
+        (False, False, False, False),
+        (True, "if-present", False, False),
+        (True, False, True, False),
+    ],
+    ids=["by itself", "over its bus", "not by the policy", "without the bus that it needs", "a command"],
+)
+def test_what_finds_its_first_instance_joins_it(
+    second: bool, private: Wanted, given: bool, joins: bool
+) -> None:
+    daemon = {"/usr/bin/dbus-daemon": ""} if private is True else {}
+    policy = Policy(command=("/usr/bin/foo",), second_instance=second, bus=Bus(private=private))
+    host = machine({"/usr/bin/foo": "", **daemon})
+    found = resolve(effective(policy), host, command_given=given)
+    assert joins == bool(found.flags & PlanFlag.JOINS)

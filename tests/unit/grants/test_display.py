@@ -149,7 +149,8 @@ def test_one_connection_is_a_descriptor_and_no_socket() -> None:
         connect.source,
         connect.mode,
     )
-    assert {"WAYLAND_SOCKET": "100", "XDG_SESSION_TYPE": "wayland"} == variables([grant])
+    passed_on = {"DESKTOP_STARTUP_ID": "", "XDG_ACTIVATION_TOKEN": ""}
+    assert {"WAYLAND_SOCKET": "100", "XDG_SESSION_TYPE": "wayland"} | passed_on == variables([grant])
 
 
 def test_one_connection_must_be_there() -> None:
@@ -158,7 +159,9 @@ def test_one_connection_must_be_there() -> None:
 
 
 def test_a_connection_stays_where_it_is_though_its_path_leads_through_a_link() -> None:
-    found = resolve(effective(Policy(display=Display(wayland="one-connection"))), wayland(), command_given=True)
+    found = resolve(
+        effective(Policy(display=Display(wayland="one-connection"))), wayland(), command_given=True
+    )
     assert ["/dev/fd/100"] == [
         op.box_path for grant in found.grants for op in grant.ops if op.kind is OpKind.CONNECT
     ]

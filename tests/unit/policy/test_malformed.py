@@ -54,7 +54,7 @@ MISTAKES = [
     Mistake("two on a line", "[files] home = 'host'\n", 1, "something follows", "on a line of its own"),
     Mistake("no key", "[files]\n= 1\n", 2, "expected KEY = VALUE", 'home = "private"'),
     Mistake("nested too deeply", "summary = " + "[" * 2000, 1, "nested too deeply", "none in another"),
-    Mistake("absurd number", "summary = " + "1" * 5000, 1, "absurdly long", "no numbers"),
+    Mistake("absurd number", "summary = " + "1" * 5000, 1, "absurdly long", "no limit is so large"),
     Mistake(
         "not UTF-8",
         b"# ok\nsummary = '\xff'\n",
@@ -64,6 +64,34 @@ MISTAKES = [
     ),
     Mistake("byte order mark", b"\xef\xbb\xbfsummary = 'x'\n", 1, "byte order mark", "without BOM"),
     Mistake("NUL byte", b"summary = 'x'\n\0", 2, "expected KEY = VALUE", 'home = "private"'),
+    # Limits.
+    Mistake(
+        "size without unit", "[limits]\nmemory = '2G'\n", 2, "a size is a number and one of", 'write "2GiB"'
+    ),
+    Mistake(
+        "size with a space", "[limits]\nmemory-high = '500 MB'\n", 2, "a size is a number", 'write "500MiB"'
+    ),
+    Mistake("no size at all", "[limits]\nmemory = 'lots'\n", 2, "a size is a number", '"2GiB"'),
+    Mistake("tiny size", "[limits]\nmemory = '1KiB'\n", 2, "no program starts", '"500MiB"'),
+    Mistake(
+        "size as a number", "[limits]\nmemory = 5\n", 2, "expected text in quotes", 'limits.memory = "5"'
+    ),
+    Mistake("share without %", "[limits]\ncpu = '150'\n", 2, "whole number of percent", 'write "150%"'),
+    Mistake("share of nothing", "[limits]\ncpu = '0%'\n", 2, "from 1% to", "100% is all of one"),
+    Mistake(
+        "tasks of nothing", "[limits]\ntasks = 0\n", 2, "whole number from 1 to 4194304", "limits.tasks = 100"
+    ),
+    Mistake(
+        "tasks in quotes",
+        "[limits]\ntasks = '50'\n",
+        2,
+        "a whole number",
+        "limits.tasks = 50, without quotes",
+    ),
+    Mistake("heavy weight", "[limits]\nio-weight = 10001\n", 2, "from 0 to 10000", "limits.io-weight"),
+    Mistake(
+        "limit as a word", "[limits]\nno-new-files = 'yes'\n", 2, "true or false", "true, without quotes"
+    ),
     # Unknown names.
     Mistake("misspelt key", "[files]\nraed = []\n", 2, '[files] has no key "raed"', "write files.read"),
     Mistake("misspelt table", "\n\n[file]\nread = []\n", 3, 'a policy has no table "file"', "write [files]"),
@@ -140,33 +168,51 @@ MISTAKES = [
         "list for a word", "[files]\nhome = ['private']\n", 2, "files.home", '"private", without brackets'
     ),
     Mistake(
-        "number in a list", "[files]\nread = [\n'~/x',\n3]\n", 4, "files.read: item 2 is 3: expected text", 'write "3"'
+        "number in a list",
+        "[files]\nread = [\n'~/x',\n3]\n",
+        4,
+        "files.read: item 2 is 3: expected text",
+        'write "3"',
     ),
     Mistake(
         "list in a list", "[files]\nread = ['~/x',\n['~/y']]\n", 3, 'item 2 is ["~/y"]', "with no list in it"
     ),
     Mistake("unknown service", "[broker]\nconnect = ['wayland',\n'pulse']\n", 3, '"pulse"', '"pulseaudio"'),
     Mistake("unknown service taken away", "[broker]\nconnect = ['!dbus']\n", 2, '"!dbus"', "take it out"),
-    Mistake("home to the broker", "[broker]\nread = ['~']\n", 2, "the home as a whole", "name the directories"),
-    Mistake("devices to the broker", "[broker]\nread = ['/dev/null']\n", 2, "nothing of /dev", "leave it out"),
-    Mistake("relative path to the broker", "[broker]\nlist = ['papers']\n", 2, "a path begins with", '"~/papers"'),
+    Mistake(
+        "home to the broker", "[broker]\nread = ['~']\n", 2, "the home as a whole", "name the directories"
+    ),
+    Mistake(
+        "devices to the broker", "[broker]\nread = ['/dev/null']\n", 2, "nothing of /dev", "leave it out"
+    ),
+    Mistake(
+        "relative path to the broker", "[broker]\nlist = ['papers']\n", 2, "a path begins with", '"~/papers"'
+    ),
     Mistake("link with colon", "[broker]\nlinks = ['https://']\n", 2, "before the colon", 'write "https"'),
     Mistake("capital scheme", "[broker]\nlinks = ['HTTPS']\n", 2, "in small letters", 'write "https"'),
     Mistake("scheme of a number", "[broker]\nlinks = ['9p']\n", 2, "begins with a letter", '"https"'),
     Mistake("links to files", "[broker]\nlinks = ['file']\n", 2, "whatever it names", "take it out"),
     Mistake("links to programs", "[broker]\nlinks = ['javascript']\n", 2, "it is a program", "take it out"),
-    Mistake("ending for a type", "[broker]\npresents = ['pdf']\n", 2, "no type of files", '"application/pdf"'),
+    Mistake(
+        "ending for a type", "[broker]\npresents = ['pdf']\n", 2, "no type of files", '"application/pdf"'
+    ),
     Mistake("all types", "[broker]\npresents = ['*/*']\n", 2, "no type of files", '"image/*"'),
-    Mistake("all programs", "[broker]\npresents = ['application/*']\n", 2, "programs and scripts", "each type"),
+    Mistake(
+        "all programs", "[broker]\npresents = ['application/*']\n", 2, "programs and scripts", "each type"
+    ),
     Mistake(
         "starters", "[broker]\npresents = ['application/x-desktop']\n", 2, "it starts programs", "take it out"
     ),
     Mistake("no such family", "[broker]\npresents = ['picture/png']\n", 2, "begins with picture/", "image"),
     Mistake("star in a type", "[broker]\npresents = ['image/p*']\n", 2, "small letters", '"image/*"'),
-    Mistake("short fingerprint", "[broker]\nssh-agent-keys = ['SHA256:abc']\n", 2, "43 letters", "ssh-add -l"),
+    Mistake(
+        "short fingerprint", "[broker]\nssh-agent-keys = ['SHA256:abc']\n", 2, "43 letters", "ssh-add -l"
+    ),
     Mistake("old fingerprint", "[broker]\nssh-agent-keys = ['MD5:aa:bb']\n", 2, "can be forged", "SHA256:"),
     Mistake("key by file", "[broker]\nssh-agent-keys = ['~/.ssh/id']\n", 2, "it is a file", "ssh-add -l"),
-    Mistake("list for a switch", "[broker]\ndescriptor = []\n", 2, "expected true or false", "descriptor = true"),
+    Mistake(
+        "list for a switch", "[broker]\ndescriptor = []\n", 2, "expected true or false", "descriptor = true"
+    ),
     Mistake("unknown ABI", "[syscalls]\nforeign = ['i386',\n'x64']\n", 3, 'expected "i386" or "x32"', "x32"),
     Mistake("unknown ABI taken away", "[syscalls]\nforeign = ['!arm']\n", 2, '"!arm"', "take it out"),
     Mistake("list of tables", "[[files]]\nhome = 'host'\n", 1, "expected a table", "write [files] once"),
