@@ -48,6 +48,7 @@ struct call {
     /* Descriptors above 2 that the application gets: --keep-fd, socket activation, what the policy connects. */
     int handed[HANDED_MAX];
     size_t handed_count;
+    int start_lock;   /* -1, or held until the box is known: a start at the same moment joins it */
     int is_activated; /* a service manager's sockets are among them */
     int ended_by;     /* once it has run: the signal that killed the application, 0 for none */
 };

@@ -16,6 +16,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 
 #include "sys.h"
 
@@ -213,13 +214,23 @@ int kernel_landlock_restrict(int ruleset)
     return result_of(syscall(SYS_landlock_restrict_self, ruleset, 0));
 }
 
-int kernel_load_filter(const void *program, size_t size)
+static int load_filter(const void *program, size_t size, unsigned flags)
 {
     if (size == 0 || size % sizeof(struct sock_filter) != 0 || size / sizeof(struct sock_filter) > BPF_MAXINSNS)
         return -EINVAL;
     struct sock_fprog filter = {.len = (unsigned short)(size / sizeof(struct sock_filter)),
                                 .filter = (struct sock_filter *)(uintptr_t)program};
-    return result_of(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter));
+    return result_of(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter));
+}
+
+int kernel_load_filter(const void *program, size_t size)
+{
+    return load_filter(program, size, 0);
+}
+
+int kernel_load_notifier(const void *program, size_t size)
+{
+    return load_filter(program, size, SECCOMP_FILTER_FLAG_NEW_LISTENER);
 }
 
 int kernel_setns(int fd, int type)
@@ -230,6 +241,20 @@ int kernel_setns(int fd, int type)
 int kernel_unshare(int flags)
 {
     return result_of(unshare(flags));
+}
+
+int kernel_try_clone(uint64_t flags)
+{
+    pid_t child = sys_clone3((struct clone_args){.flags = flags, .exit_signal = SIGCHLD});
+
+    if (child < 0)
+        return -errno;
+    if (child == 0)
+        _exit(0);
+    while (waitpid(child, NULL, 0) < 0)
+        if (errno != EINTR)
+            return -errno;
+    return 0;
 }
 
 int kernel_open_tree(int dir, const char *path, unsigned flags)
@@ -254,11 +279,34 @@ int kernel_umount2(const char *path, int flags)
     return result_of(sys_umount(path, flags));
 }
 
-int kernel_new_tmpfs(void)
+static int new_mount(const char *type, unsigned attributes)
 {
-    CLEANUP_FD int fs = sys_fsopen("tmpfs");
+    CLEANUP_FD int fs = sys_fsopen(type);
 
     if (fs < 0 || sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL) != 0)
+        return -errno;
+    return result_of(sys_fsmount(fs, attributes));
+}
+
+int kernel_new_tmpfs(void)
+{
+    return new_mount("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+}
+
+int kernel_new_procfs(void)
+{
+    return new_mount("proc", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+}
+
+int kernel_new_overlay(const char *lower, const char *upper, const char *work)
+{
+    CLEANUP_FD int fs = sys_fsopen("overlay");
+
+    if (fs < 0 || sys_fsconfig(fs, FSCONFIG_SET_STRING, "lowerdir", lower) != 0 ||
+        sys_fsconfig(fs, FSCONFIG_SET_STRING, "upperdir", upper) != 0 ||
+        sys_fsconfig(fs, FSCONFIG_SET_STRING, "workdir", work) != 0 ||
+        sys_fsconfig(fs, FSCONFIG_SET_FLAG, "userxattr", NULL) != 0 ||
+        sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL) != 0)
         return -errno;
     return result_of(sys_fsmount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV));
 }

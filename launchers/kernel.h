@@ -2,8 +2,8 @@
  *
  * System calls for the Python half that its standard library has no function for: sandboxer._kernel, through cffi.
  *
- * Used by the broker, which confines itself and opens beneath directories, and by the steward, which mounts into a
- * running box. Nothing here decides anything. Every function returns 0 or what the call gives, and -errno on failure;
+ * Used by the broker, which confines itself and opens beneath directories, by the steward, which mounts into a running
+ * box, and by doctor, which tries what a start does. Nothing here decides anything. Every function returns 0 or what the call gives, and -errno on failure;
  * descriptors are close-on-exec.
  */
 #ifndef SANDBOXER_KERNEL_H
@@ -57,11 +57,15 @@ int kernel_landlock_allow(int ruleset, int fd, uint64_t access);
 int kernel_landlock_restrict(int ruleset);
 /* `program`: an array of struct sock_filter, `size` bytes. */
 int kernel_load_filter(const void *program, size_t size);
+/* The same with SECCOMP_FILTER_FLAG_NEW_LISTENER: a descriptor for seccomp_unotify(2). */
+int kernel_load_notifier(const void *program, size_t size);
 
 /* Namespaces and mounts. Paths of "" stand for the directory's descriptor itself. */
 
 int kernel_setns(int fd, int type);
 int kernel_unshare(int flags);
+/* Whether clone3 makes a process in new namespaces of these kinds, as the launcher starts one. It ends at once. */
+int kernel_try_clone(uint64_t flags);
 int kernel_open_tree(int dir, const char *path, unsigned flags);
 /* Of `fd` itself, and with `recursive` of all beneath. */
 int kernel_mount_setattr(int fd, int recursive, uint64_t set, uint64_t clear, uint64_t propagation);
@@ -70,6 +74,10 @@ int kernel_move_mount(int tree, int dir, const char *path);
 int kernel_umount2(const char *path, int flags);
 /* A new, empty tmpfs, attached nowhere yet. */
 int kernel_new_tmpfs(void);
+/* A new procfs, of this process's pid namespace. */
+int kernel_new_procfs(void);
+/* A new overlay of directories, for a mounter without privileges outside (the option userxattr). */
+int kernel_new_overlay(const char *lower, const char *upper, const char *work);
 /* Make the root of the attached mount `root` this process's root and working directory, and detach all that was there
  * before. For a process that is alone in its mount namespace. */
 int kernel_enter_root(int root);

@@ -216,8 +216,9 @@ int main(int argc, char **argv, char **environment)
     if (session_directory(environment, "boxes", call.boxes) != 0)
         fail((struct failure){.what = "there is no place where running boxes could be known",
                               .hint = "set HOME, or XDG_RUNTIME_DIR, to a directory of yours"});
-    if ((plan.header->flags & SBX_PLAN_JOINS) && !manner.is_apart &&
-        app_runs(call.boxes, plan_string(&plan, plan.header->app)))
+    int joins = (plan.header->flags & SBX_PLAN_JOINS) && !manner.is_apart;
+    const char *app = plan_string(&plan, plan.header->app);
+    if (joins && app_runs(call.boxes, app))
         hand_to_python("--join", users, environment);
     settle_descriptors(&call, environment);
     if (manner.is_from_menu)
@@ -228,6 +229,10 @@ int main(int argc, char **argv, char **environment)
     settle_memory(&call, argv, words, environment);
     call.umask = umask(0);
     (void)umask(call.umask);
+    /* Once more, while no other start can come between: two clicks at once. */
+    call.start_lock = joins ? lock_starts(call.boxes, app) : -1;
+    if (joins && app_runs(call.boxes, app))
+        hand_to_python("--join", users, environment);
     int status = run_box(&call);
     if (kept_messages >= 0 && status >= EXIT_SANDBOX && status <= EXIT_NOT_FOUND && lseek(kept_messages, 0, SEEK_END) > 0)
         show_failure(status);

@@ -325,6 +325,8 @@ int run_box(struct call *call)
     make_sockets(&sockets, call);
     make_state(&state, call->boxes, plan_string(call->plan, call->plan->header->app),
                plan_string(call->plan, call->plan->header->facts));
+    if (call->start_lock >= 0 && close(call->start_lock) != 0)
+        fail((struct failure){.what = "cannot let the next start go on", .error = errno});
 
     pid_t init = sys_clone3((struct clone_args){
         .flags = CLONE_PIDFD | CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |

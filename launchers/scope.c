@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
  * The box's scope. A user manager can hold a box to limits of memory, tasks and time; it is spoken to by a service of
- * this user's (sandboxer/desktop/scopes.py), which is asked while the box is being made, and has to have answered before
+ * this user's (sandboxer/desktop/scopes), which is asked while the box is being made, and has to have answered before
  * the application starts. Where nobody listens, the service is started.
  *
  * The request is the plan's, and a descriptor of the box's first process; the answer is "K", or "E" and one line.

@@ -144,6 +144,21 @@ int app_runs(const char *boxes_path, const char *app)
     return 0;
 }
 
+int lock_starts(const char *boxes_path, const char *app)
+{
+    char name[SBX_PATH_SIZE_MAX];
+    CLEANUP_FD int boxes = open_boxes(boxes_path);
+
+    if (snprintf(name, sizeof name, ".%s.starts", app) >= (int)sizeof name || strchr(app, '/')) {
+        errno = EINVAL;
+        fail_on("cannot make a name for the box", boxes_path);
+    }
+    int lock = openat(boxes, name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (lock < 0 || flock(lock, LOCK_EX) != 0)
+        fail_on("cannot wait for another start of the same application", name);
+    return lock;
+}
+
 /* In the box: the lock is the monitor's alone. */
 void leave_state(const struct state *state)
 {

@@ -21,6 +21,9 @@ void make_state(struct state *state, const char *boxes_path, const char *app, co
 /* Whether a box of `app` runs. */
 int app_runs(const char *boxes_path, const char *app);
 
+/* Until the descriptor that is returned is closed, nobody else who asks for it starts this application. */
+int lock_starts(const char *boxes_path, const char *app);
+
 /* Close it, in the box. */
 void leave_state(const struct state *state);
 

@@ -86,20 +86,29 @@ class Log:
         Raises:
             OSError: it couldn't be written, or not in whole.
         """
+        self.append(
+            pid,
+            f'"request":"{request}","path":{quoted(path.decode("utf-8", "surrogateescape"))}'
+            + (f',"to":{quoted(to.decode("utf-8", "surrogateescape"))}' if to else "")
+            + (f',"flags":{_FLAG_NAMES.get(flags) or flag_names(flags)}' if flags else "")
+            + f',"verdict":"{verdict}"'
+            + (f',"error":"{errno.errorcode.get(error, error)}"' if error else "")
+            + f',"rule":{quoted(rule)}',
+        )
+
+    def append(self, pid: int, fields: str) -> None:
+        """
+        One line: when, which box, whose process, and `fields`, which are members of a JSON object.
+
+        Raises:
+            OSError: as `write`.
+        """
         now = time.time_ns() // 1_000_000
         second, milliseconds = divmod(now, 1000)
         if second != self._second:
             self._second = second
             self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        line = (
-            f'{{"time":"{self._prefix}.{milliseconds:03}{self._box}{pid},"request":"{request}",'
-            f'"path":{quoted(path.decode("utf-8", "surrogateescape"))}'
-            + (f',"to":{quoted(to.decode("utf-8", "surrogateescape"))}' if to else "")
-            + (f',"flags":{_FLAG_NAMES.get(flags) or flag_names(flags)}' if flags else "")
-            + f',"verdict":"{verdict}"'
-            + (f',"error":"{errno.errorcode.get(error, error)}"' if error else "")
-            + f',"rule":{quoted(rule)}}}\n'
-        ).encode()
+        line = f'{{"time":"{self._prefix}.{milliseconds:03}{self._box}{pid},{fields}}}\n'.encode()
         if self._size + len(line) > SIZE_MAX or self._checked >= CHECK_EVERY:
             self._check(len(line))
         self._checked += 1
@@ -119,9 +128,7 @@ class Log:
         if (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino):
             self._open()
         elif own.st_size + size > SIZE_MAX:
-            os.rename(
-                self._name, f"{self._name}.1", src_dir_fd=self._directory, dst_dir_fd=self._directory
-            )
+            os.rename(self._name, f"{self._name}.1", src_dir_fd=self._directory, dst_dir_fd=self._directory)
             self._open()
         else:
             self._size = own.st_size

@@ -7,7 +7,6 @@ steward does it, and judges it.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable
 
 from sandboxer.cli import output, running
@@ -25,7 +24,7 @@ EXAMPLES = """\
 
 def main(argv: list[str]) -> int:
     """Grant. Returns 0. Raises SandboxerError."""
-    options = _options(argv)
+    options = parser().parse_args(argv)
     path, write = running.split_mode(options.path)
     seconds = running.duration(options.time) if options.time is not None else None
     box = running.box_named(options.box)
@@ -60,13 +59,12 @@ def page(app: str, added: Added) -> Iterable[Block]:
         yield line(f"covered in it: {', '.join(grant.covers)}", indent=2)
 
 
-def _options(argv: list[str]) -> argparse.Namespace:
-    parser = Parser("grant", DOES, EXAMPLES)
-    parser.add_argument("box", metavar="BOX", help="an application that runs, or a box's id or pid")
-    parser.add_argument(
-        "path", metavar="PATH[:ro|:rw]", help="what is shown; read-only unless it ends in :rw"
-    )
-    until = parser.add_mutually_exclusive_group()
+def parser() -> Parser:
+    """The verb's words."""
+    words = Parser("grant", DOES, EXAMPLES)
+    words.add_argument("box", metavar="BOX", help="an application that runs, or a box's id or pid")
+    words.add_argument("path", metavar="PATH[:ro|:rw]", help="what is shown; read-only unless it ends in :rw")
+    until = words.add_mutually_exclusive_group()
     until.add_argument("--for", dest="time", metavar="TIME", help="how long: 90s, 10m, 1h30m, 2d")
     until.add_argument("--until-exit", action="store_true", help="as long as the box runs (default)")
-    return parser.parse_args(argv)
+    return words

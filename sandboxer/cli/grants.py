@@ -6,7 +6,6 @@ What comes in: the words after the verb. What goes out: two tables, or JSON.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterable
 
@@ -26,7 +25,7 @@ KINDS = {"grant": "", "document": "a document", "siblings": "beside a document"}
 
 def main(argv: list[str]) -> int:
     """List. Returns 0. Raises SandboxerError."""
-    options = _options(argv)
+    options = parser().parse_args(argv)
     box = running.box_named(options.box)
     answer = control.ask(box, Listing())
     if not isinstance(answer, Listed):
@@ -113,8 +112,9 @@ def _place(path: str, source: str) -> str:
     return path if path == source else f"{path} → {source}"
 
 
-def _options(argv: list[str]) -> argparse.Namespace:
-    parser = Parser("grants", DOES, EXAMPLES)
-    parser.add_argument("box", metavar="BOX", help="an application that runs, or a box's id or pid")
-    parser.add_argument("--json", action="store_true", help="for machines; see sandboxer/cli/README.md")
-    return parser.parse_args(argv)
+def parser() -> Parser:
+    """The verb's words."""
+    words = Parser("grants", DOES, EXAMPLES)
+    words.add_argument("box", metavar="BOX", help="an application that runs, or a box's id or pid")
+    words.add_argument("--json", action="store_true", help="for machines; see sandboxer/cli/README.md")
+    return words

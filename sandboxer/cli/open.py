@@ -8,7 +8,6 @@ Without files an application that can be told is told just that: so a desktop en
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from typing import NoReturn
@@ -50,7 +49,7 @@ class Word(Record):
 
 def main(argv: list[str]) -> int:
     """Open. Returns 0, or becomes the launcher. Raises SandboxerError."""
-    options = _options(argv)
+    options = parser().parse_args(argv)
     words = [understood(word) for word in options.file]
     if len(words) > FILES_MAX:
         raise UsageError("cannot open so many files at once", subject=f"more than {FILES_MAX}")
@@ -92,9 +91,7 @@ def main(argv: list[str]) -> int:
 
 def tells(effective: Effective, host: Host) -> bool:
     """Whether the application, started again, reaches the one that runs: over a bus where it wants one for that."""
-    policy = effective.policy
-    has_bus = policy.bus.private is False or bus.command_prefix(effective, host) != ()
-    return policy.second_instance and has_bus
+    return bus.finds_the_first(effective, host)
 
 
 def understood(text: str) -> Word:
@@ -134,8 +131,9 @@ def _start(app: str, words: list[str]) -> NoReturn:
         ) from error
 
 
-def _options(argv: list[str]) -> argparse.Namespace:
-    parser = Parser("open", DOES, EXAMPLES)
-    parser.add_argument("app", metavar="APP", help="an application, or a running box's id or pid")
-    parser.add_argument("file", nargs="*", metavar="FILE", help="a file, a file: URI, or a link")
-    return parser.parse_args(argv)
+def parser() -> Parser:
+    """The verb's words."""
+    words = Parser("open", DOES, EXAMPLES)
+    words.add_argument("app", metavar="APP", help="an application, or a running box's id or pid")
+    words.add_argument("file", nargs="*", metavar="FILE", help="a file, a file: URI, or a link")
+    return words

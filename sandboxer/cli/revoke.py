@@ -6,7 +6,6 @@ What comes in: the words after the verb. What goes out: what is gone, and who in
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable
 
 from sandboxer.cli import output, running
@@ -26,7 +25,7 @@ EXAMPLES = """\
 
 def main(argv: list[str]) -> int:
     """Revoke. Returns 0. Raises SandboxerError."""
-    options = _options(argv)
+    options = parser().parse_args(argv)
     if options.all == (options.what is not None):
         raise UsageError(
             "cannot tell what to revoke",
@@ -79,11 +78,12 @@ def _means(holder: Holder, *, closed: bool) -> str:
     return "a directory: it can still open what is in it, until it closes it"
 
 
-def _options(argv: list[str]) -> argparse.Namespace:
-    parser = Parser("revoke", DOES, EXAMPLES)
-    parser.add_argument("box", metavar="BOX", help="an application that runs, or a box's id or pid")
-    parser.add_argument(
+def parser() -> Parser:
+    """The verb's words."""
+    words = Parser("revoke", DOES, EXAMPLES)
+    words.add_argument("box", metavar="BOX", help="an application that runs, or a box's id or pid")
+    words.add_argument(
         "what", nargs="?", metavar="PATH|NUMBER", help="outside or in the box; see sandbox grants"
     )
-    parser.add_argument("--all", action="store_true", help="all that was granted while it runs")
-    return parser.parse_args(argv)
+    words.add_argument("--all", action="store_true", help="all that was granted while it runs")
+    return words

@@ -25,16 +25,28 @@ SETTLED_S = 10
 """A directory younger than this may belong to a launcher that hasn't locked it yet."""
 FILES = ("control", "grants", ".grants", "box")
 LISTED_MAX = 8
+NETWORKS = ("none", "host")
+HOLES_MAX = 64
+TEXT_MAX = 256
+"""Characters of a fact."""
 
 
 class Box(Record):
-    """One that runs. `id` is APP.PID; `monitor` the launcher's pid; `started` in seconds since the epoch."""
+    """
+    One that runs. `id` is APP.PID; `monitor` the launcher's pid; `started` in seconds since the epoch.
+
+    `network` is "none" or "host", `holes` are sentences, `policy` is its name, as the plan had them: "" and () where
+    the launcher wrote nothing of it.
+    """
 
     id: str
     app: str
     monitor: int
     started: int
     directory: str
+    network: str = ""
+    holes: tuple[str, ...] = ()
+    policy: str = ""
 
 
 def boxes_directory(session: Session) -> str:
@@ -145,16 +157,32 @@ def _look(boxes: int, name: str, path: str) -> Box | None:
 
 def parse(name: str, content: bytes, directory: str) -> Box | None:
     """What the file `box` in the directory `name` says; None where that isn't what a launcher writes."""
-    fields = dict(_fields(content))
+    fields: dict[str, str] = {}
+    holes: list[str] = []
+    for key, value in _fields(content):
+        if key == "hole":
+            holes.append(value)
+        else:
+            fields.setdefault(key, value)  # the launcher's own lines come first, and hold
     app, monitor, started = fields.get("app", ""), fields.get("monitor", ""), fields.get("started", "")
     numbers = all(text.isascii() and text.isdigit() and len(text) < 20 for text in (monitor, started))
     if not app or not numbers or name != f"{app}.{monitor}":
         return None
-    return Box(id=name, app=app, monitor=int(monitor), started=int(started), directory=directory)
+    network = fields.get("network", "")
+    return Box(
+        id=name,
+        app=app,
+        monitor=int(monitor),
+        started=int(started),
+        directory=directory,
+        network=network if network in NETWORKS else "",
+        holes=tuple(hole[:TEXT_MAX] for hole in holes[:HOLES_MAX]),
+        policy=fields.get("policy", "")[:TEXT_MAX],
+    )
 
 
 def _fields(content: bytes) -> Iterator[tuple[str, str]]:
-    for line in os.fsdecode(content).splitlines():
+    for line in os.fsdecode(content).split("\n"):
         key, equals, value = line.partition("=")
         if equals:
             yield key, value

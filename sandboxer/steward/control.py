@@ -15,6 +15,8 @@ import json
 import os
 import socket
 import struct
+import time
+from collections.abc import Sequence
 
 import msgspec
 
@@ -69,7 +71,26 @@ class Tell(Record, tag="tell"):
     words: tuple[str, ...]
 
 
-Request = Look | Add | Revoke | Listing | Open | Tell
+class Exec(Record, tag="exec"):
+    """
+    Run a program in the box. Four descriptors come with it: its standard streams, and the writing end of a pipe for its
+    status (see `streams`).
+
+    `again`: the words follow the application's command. `directory` in the box, "" for the application's; `terminal` is
+    TERM, "" for the box's own.
+    """
+
+    words: tuple[str, ...]
+    again: bool = False
+    directory: str = ""
+    terminal: str = ""
+
+
+class Inspect(Record, tag="inspect"):
+    """What was the box started with?"""
+
+
+Request = Look | Add | Revoke | Listing | Open | Tell | Exec | Inspect
 
 
 class Looked(Record, tag="looked"):
@@ -137,6 +158,35 @@ class Told(Record, tag="told"):
     pid: int
 
 
+class Executed(Record, tag="executed"):
+    """`pid` is the program's, in the box. Its status comes by the pipe."""
+
+    pid: int
+
+
+class BrokerRule(Record):
+    """What the broker does for the box: `may` in words of `[broker]`, `what` a path, a service's name, or a kind."""
+
+    may: tuple[str, ...]
+    what: str
+    origin: str
+
+
+class Inspected(Record, tag="inspected"):
+    """
+    What the plan says: `flags` by their names, `limits` by the names of their kinds, `hidden` what the broker never
+    opens. `more_rules` is how many of its rules there was no room for.
+    """
+
+    request: tuple[str, ...]
+    command: tuple[str, ...]
+    flags: tuple[str, ...]
+    limits: tuple[tuple[str, int], ...]
+    rules: tuple[BrokerRule, ...]
+    hidden: tuple[str, ...]
+    more_rules: int = 0
+
+
 class Refused(Record, tag="refused"):
     """An error of four parts."""
 
@@ -149,7 +199,7 @@ class Refused(Record, tag="refused"):
         return StewardError(self.what, subject=self.subject, hint=self.hint, origin=self.origin)
 
 
-Answer = Looked | Added | Revoked | Listed | Opened | Told | Refused
+Answer = Looked | Added | Revoked | Listed | Opened | Told | Executed | Inspected | Refused
 
 
 def policy_grants(plan: Plan) -> tuple[PolicyGrant, ...]:
@@ -219,12 +269,14 @@ def refusal(error: SandboxerError) -> Refused:
     return Refused(what=error.what, subject=error.subject, hint=error.hint, origin=error.origin)
 
 
-def ask(box: Box, request: Request) -> Answer:
+def ask(box: Box, request: Request, descriptors: Sequence[int] = ()) -> Answer:
     """
     Ask a box's steward, which the launcher starts for it.
 
+    Args:
+        descriptors: those of an Exec; they stay open here.
     Raises:
-        StewardError: what it refuses; or it doesn't answer.
+        StewardError: what it refuses; or it doesn't answer, and then its cause is an OSError.
     """
     content = encode(request)
     if len(content) > SIZE_MAX:
@@ -232,7 +284,7 @@ def ask(box: Box, request: Request) -> Answer:
             "cannot ask so much at once", subject=f"{len(content)} bytes", hint="name fewer files"
         )
     try:
-        answer = decode_answer(_exchange(box, content))
+        answer = decode_answer(_exchange(box, content, descriptors))
     except OSError as error:
         reason = error.strerror or str(error)
         raise StewardError(
@@ -245,21 +297,40 @@ def ask(box: Box, request: Request) -> Answer:
     return answer
 
 
-def _exchange(box: Box, content: bytes) -> bytes:
+def _exchange(box: Box, content: bytes, descriptors: Sequence[int]) -> bytes:
     # The path itself may be longer than an address can be.
     directory = os.open(box.directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
         connection.settimeout(ANSWER_TIMEOUT_S)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * SIZE_MAX)
         try:
-            connection.connect(f"/proc/self/fd/{directory}/{SOCKET}")
+            _connect(connection, f"/proc/self/fd/{directory}/{SOCKET}")
         finally:
             os.close(directory)
-        connection.send(content)
+        socket.send_fds(connection, [content], descriptors)
         answer = connection.recv(SIZE_MAX)
     if not answer:
         raise OSError(errno.EPIPE, "it ended without an answer")
     return answer
+
+
+def _connect(connection: socket.socket, path: str) -> None:
+    """A socket with a timeout doesn't wait where many ask at once: it is told to try again."""
+    deadline = time.monotonic() + ANSWER_TIMEOUT_S
+    while True:
+        try:
+            connection.connect(path)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError from None
+            time.sleep(0.01)
+        else:
+            return
+
+
+def peer(connection: socket.socket) -> int:
+    """The pid of who asks."""
+    return int(struct.unpack("=iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
 
 
 def is_trusted(connection: socket.socket) -> bool:

@@ -202,6 +202,10 @@ class Hand:
         """Start a program beside the application. Returns its pid in the box. Raises StewardError."""
         return orders.start(self.orders, words)
 
+    def execute(self, words: Sequence[str], directory: str, terminal: str, descriptors: Sequence[int]) -> int:
+        """The same for a program with streams: see `orders.execute`."""
+        return orders.execute(self.orders, words, directory, terminal, descriptors)
+
     def _show_again(self, grant: Grant) -> bool:
         try:
             status = os.stat(grant.source, follow_symlinks=False)
@@ -222,7 +226,9 @@ class Hand:
     def _hand_on(self, grant: Grant) -> None:
         """Directories that were made for a grant, and in which another lies by now, go with that one."""
         for path in grant.made:
-            heir = next((other for other in self.ledger.grants if within(posixpath.dirname(other.path), path)), None)
+            heir = next(
+                (other for other in self.ledger.grants if within(posixpath.dirname(other.path), path)), None
+            )
             if heir is not None and path not in heir.made:
                 self.ledger.replace(changed(heir, made=(*heir.made, path)))
 

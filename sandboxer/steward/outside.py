@@ -32,6 +32,7 @@ from sandboxer.plan.ops import OpKind, Plan
 from sandboxer.steward import calls, handlers, presented
 from sandboxer.steward.child import Child
 from sandboxer.steward.hand import Hand
+from sandboxer.steward.journal import Journal
 from sandboxer.steward.ledger import Grant, now_ns
 from sandboxer.steward.sources import Source
 
@@ -50,8 +51,16 @@ class Outside:
         umask: for the programs that are started.
     """
 
-    def __init__(self, hand: Hand, session: Session, pair: socket.socket | None, umask: int) -> None:
+    def __init__(
+        self,
+        hand: Hand,
+        session: Session,
+        pair: socket.socket | None,
+        umask: int,
+        journal: Journal | None = None,
+    ) -> None:
         self._hand = hand
+        self._journal = journal or Journal("")
         self._session = session
         self._pair = pair
         self._umask = umask
@@ -159,6 +168,7 @@ class Outside:
 
     def _start(self, kind: str, argument: str) -> int:
         result = handlers.start(kind, argument, self._session, self._umask)
+        self._journal.presented(kind, argument, result)
         if result in WORDS:
             sys.stderr.write(f"sandboxer: {self._hand.plan.app}: {kind}: {WORDS[result]}\n")
             sys.stderr.flush()

@@ -15,7 +15,7 @@ import select
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from sandboxer.errors import FAILURE, SandboxerError, StewardError
@@ -23,8 +23,9 @@ from sandboxer.host import session
 from sandboxer.host.facts import Facts
 from sandboxer.plan.decode import decode
 from sandboxer.plan.ops import PLAN_SIZE_MAX
-from sandboxer.steward import control
+from sandboxer.steward import control, streams
 from sandboxer.steward.hand import Hand
+from sandboxer.steward.journal import Journal, directory_of
 from sandboxer.steward.ledger import Ledger, now_ns
 from sandboxer.steward.outside import Outside, Refusing
 from sandboxer.steward.steward import Steward
@@ -33,6 +34,7 @@ IDLE_S = 2.0
 REQUEST_TIMEOUT_S = 5.0
 """How long a connection may stay without a request."""
 CLIENTS_MAX = 16
+RECEIVE = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
 STEP_S = 1.0
 """The longest wait while a deadline is to be kept: poll's clock stands still while the machine sleeps."""
 
@@ -51,17 +53,20 @@ def main(directory: str, descriptors: Mapping[str, int]) -> int:
         one.set_inheritable(False)
     with open(0, "rb", closefd=False) as file:
         plan = decode(file.read(PLAN_SIZE_MAX))
+    journal = Journal(directory_of(session.current()), plan.app, os.path.basename(directory))
     try:
         try:
             ledger = Ledger(directory)
         except StewardError as error:  # It would be the same for the next steward: whoever asks is told.
-            Service(Disabled(error), sockets["control"], Refusing(sockets.get("broker"))).run()
+            Service(Disabled(error), sockets["control"], Refusing(sockets.get("broker")), journal).run()
             return 0
         hand = Hand(plan, ledger, directory, os.getppid(), sockets.get("orders"))
         hand.reconcile()
-        outside = Outside(hand, session.current(), sockets.get("broker"), users)
-        Service(Steward(hand, lambda: Facts(session.current())), sockets["control"], outside).run()
+        outside = Outside(hand, session.current(), sockets.get("broker"), users, journal)
+        steward = Steward(hand, lambda: Facts(session.current()), journal)
+        Service(steward, sockets["control"], outside, journal).run()
     except SandboxerError as error:
+        journal.failed(error)
         sys.stderr.write(f"{error.render(plan.app)}\n")
         return FAILURE
     return 0
@@ -71,6 +76,8 @@ class Answers(Protocol):
     """What the loop needs of a steward; see `steward.Steward`."""
 
     def answer(self, request: control.Request) -> control.Answer: ...
+
+    def execute(self, request: control.Exec, handed: Sequence[int], asker: int) -> control.Answer: ...
 
     def next_ns(self) -> int | None: ...
 
@@ -86,6 +93,9 @@ class Disabled:
     def answer(self, _request: control.Request) -> control.Answer:
         return control.refusal(self._error)
 
+    def execute(self, _request: control.Exec, _handed: Sequence[int], _asker: int) -> control.Answer:
+        return control.refusal(self._error)
+
     def next_ns(self) -> int | None:
         return None
 
@@ -96,8 +106,15 @@ class Disabled:
 class Service:
     """The loop: connections, deadlines, what the broker passes on."""
 
-    def __init__(self, steward: Answers, listener: socket.socket, outside: Outside | Refusing) -> None:
+    def __init__(
+        self,
+        steward: Answers,
+        listener: socket.socket,
+        outside: Outside | Refusing,
+        journal: Journal | None = None,
+    ) -> None:
         self._steward = steward
+        self._journal = journal or Journal("")
         self._listener = listener
         self._outside = outside
         self._clients: dict[int, tuple[socket.socket, float]] = {}
@@ -151,13 +168,27 @@ class Service:
     def _serve(self, fd: int) -> None:
         client, _ = self._clients.pop(fd)
         with client, contextlib.suppress(OSError):  # it doesn't wait for its answer
-            content = client.recv(control.SIZE_MAX)
-            if content:
-                try:
-                    answer = self._steward.answer(control.decode_request(content))
-                except SandboxerError as error:
-                    answer = control.refusal(error)
-                client.send(control.encode_answer(answer))
+            content, handed, _, _ = socket.recv_fds(client, control.SIZE_MAX, streams.COUNT + 1, RECEIVE)
+            try:
+                if content:
+                    client.send(control.encode_answer(self._answer(content, handed, control.peer(client))))
+            finally:
+                for received in handed:
+                    os.close(received)
+
+    def _answer(self, content: bytes, handed: Sequence[int], asker: int) -> control.Answer:
+        answer: control.Answer
+        request: control.Request | None = None
+        try:
+            request = control.decode_request(content)
+            if isinstance(request, control.Exec):
+                answer = self._steward.execute(request, handed, asker)
+            else:
+                answer = self._steward.answer(request)
+        except SandboxerError as error:
+            answer = control.refusal(error)
+        self._journal.asked(request, answer, asker)
+        return answer
 
     def _drop_silent(self) -> None:
         for fd, (client, since) in list(self._clients.items()):

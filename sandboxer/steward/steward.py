@@ -11,17 +11,19 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
+import string
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sandboxer.errors import SandboxerError, StewardError
 from sandboxer.grants.paths import within
 from sandboxer.host.view import Host
 from sandboxer.plan.ops import PlanFlag
-from sandboxer.steward import allowed, control, devices, documents, sources
-from sandboxer.steward.control import Add, Answer, Listing, Look, Open, Request, Revoke, Tell
+from sandboxer.steward import allowed, control, devices, documents, inspected, sources, streams
+from sandboxer.steward.control import Add, Answer, Exec, Inspect, Listing, Look, Open, Request, Revoke, Tell
 from sandboxer.steward.hand import Hand
 from sandboxer.steward.holders import Removed
+from sandboxer.steward.journal import Journal
 from sandboxer.steward.ledger import Grant, now_ns
 from sandboxer.steward.sources import Source
 
@@ -29,6 +31,9 @@ GRANTS = "/run/grants"
 NS = 1_000_000_000
 RETRY_NS = NS
 SECONDS_MAX = 366 * 24 * 3600
+TERMINAL = frozenset(string.ascii_letters + string.digits + "-+._")
+TERMINAL_MAX = 64
+"""What a name in the terminals' database is made of."""
 
 
 class Steward:
@@ -37,10 +42,12 @@ class Steward:
 
     Args:
         host: gives the host as it is now: its answers are remembered, and a steward may live for days.
+        journal: what ends by itself is noted there; what is asked for, its caller notes.
     """
 
-    def __init__(self, hand: Hand, host: Callable[[], Host]) -> None:
+    def __init__(self, hand: Hand, host: Callable[[], Host], journal: Journal | None = None) -> None:
         self._hand = hand
+        self._journal = journal or Journal("")
         self._host = host
         self._retry_ns = 0
 
@@ -60,6 +67,32 @@ class Steward:
                     return self._open(request)
                 case Tell():
                     return self._tell(request)
+                case Inspect():
+                    return inspected.of(self._hand.plan)
+                case Exec():
+                    return self.execute(request, (), 0)
+        except SandboxerError as error:
+            return control.refusal(error)
+
+    def execute(self, request: Exec, handed: Sequence[int], asker: int) -> Answer:
+        """
+        Run a program in the box, with the descriptors that came along and no others. Errors become answers.
+
+        Args:
+            asker: the pid of the process that asks.
+        """
+        try:
+            streams.require_harmless(handed, asker)
+            command = self._command() if request.again else ()
+            terminal = request.terminal
+            if not TERMINAL.issuperset(terminal) or len(terminal) > TERMINAL_MAX:
+                raise StewardError("a terminal can't be called so", subject=repr(terminal))
+            if request.directory and not request.directory.startswith("/"):
+                raise StewardError(
+                    "a directory of the box is named by an absolute path", subject=request.directory
+                )
+            words = (*command, *request.words)
+            return control.Executed(pid=self._hand.execute(words, request.directory, terminal, handed))
         except SandboxerError as error:
             return control.refusal(error)
 
@@ -86,7 +119,9 @@ class Steward:
                 self._retry_ns = now + RETRY_NS
                 _say(self._hand.plan.app, _as_error(error, grant).render(self._hand.plan.app))
                 continue
+            self._journal.ended(grant)
             for inner in dropped:
+                self._journal.ended(inner)
                 _say(self._hand.plan.app, f"grant {inner.number} of {inner.path} ended with {grant.number}")
             gone.append(removed)
             ended.append(grant)
@@ -241,13 +276,17 @@ class Steward:
         return control.Opened(words=words)
 
     def _tell(self, request: Tell) -> Answer:
+        return control.Told(pid=self._hand.start((*self._command(), *request.words)))
+
+    def _command(self) -> tuple[str, ...]:
+        """The application's, as its plan has it."""
         command = self._hand.plan.command
         if not command or self._hand.plan.request[:1] != ("app",):
             raise StewardError(
                 "there is no application to tell",
                 subject="the box was started for a command, not for an application",
             )
-        return control.Told(pid=self._hand.start((*command, *request.words)))
+        return command
 
 
 def _why(refused: list[object]) -> str:

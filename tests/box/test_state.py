@@ -349,3 +349,18 @@ def test_a_signal_at_any_moment_of_the_start_leaves_no_directory_that_looks_aliv
             for file in directory.iterdir():
                 file.unlink()
             directory.rmdir()
+
+
+def test_of_many_starts_at_once_one_makes_the_box_and_the_others_join_it(
+    accompanied_box: AccompaniedBox,
+) -> None:
+    """The plan says that a second start joins: what joins is handed to Python, here to the player."""
+    words = accompanied_box.plan("/bin/sleep", "60", flags=PlanFlag.PRIVATE_NETWORK | PlanFlag.JOINS, broker=b"")
+    started = [accompanied_box.start(words, stderr=subprocess.DEVNULL) for _ in range(12)]
+    deadline = time.monotonic() + 20
+    while sum(process.poll() is None for process in started) > 1 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    (runs,) = [process for process in started if process.poll() is None]
+    assert [accompanied_box.state(runs)] == [
+        path for path in accompanied_box.boxes.iterdir() if not path.name.startswith(".")
+    ]

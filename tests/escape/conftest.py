@@ -1,5 +1,6 @@
 """
-How an escape test is told: the same attack program, run by the same ordinary user, outside and inside.
+How an escape test is told: the same attack program, run by the same ordinary user, outside, inside as the application,
+and inside once more by `sandbox exec`, which must give no more than the application has.
 
 Outside it must succeed, so that its failure inside is the box's doing and not a mistake in the attack. Where this
 machine's kernel refuses it to ordinary users anyway, the test says what it answers outside, and the answer inside must
@@ -8,11 +9,13 @@ be another one, or the docstring says why it can't be.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import signal
 import subprocess
 import textwrap
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -62,6 +65,7 @@ class Attack(Protocol):
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         landlock: bool = True,
+        by_exec: bool = True,
         **how: Any,
     ) -> None: ...
 
@@ -201,6 +205,28 @@ def outcome(command: Sequence[str], **how: Any) -> tuple[str, str]:
     return f"exit status {process.returncode}", said
 
 
+@contextlib.contextmanager
+def sleeping(command: Sequence[str], **how: Any) -> Iterator[str]:
+    """A box that does nothing meanwhile: the number by which commands know it."""
+    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    with subprocess.Popen(command, start_new_session=True, **(how | quiet)) as process:
+        try:
+            deadline = time.monotonic() + LASTS_S
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            boxes = Path(how["env"]["XDG_RUNTIME_DIR"])
+            while not (list(boxes.glob(f"sandboxer/boxes/*.{process.pid}/box")) and children.read_text()):
+                assert process.poll() is None, "the box has ended"
+                assert time.monotonic() < deadline, "the box doesn't start"
+                time.sleep(0.005)
+            yield str(process.pid)
+        finally:
+            process.kill()
+
+
+TRIED: set[tuple[str, ...]] = set()
+"""Attacks that were tried by `sandbox exec`: one that differs in its words alone is tried once."""
+
+
 def rewrite_plans(runtime_dir: Path, change: Callable[[Plan], Plan]) -> None:
     """Change the plans in the cache, as nobody but the user can; a start `again` then runs them as they are."""
     for file in (runtime_dir / "sandboxer" / "plans").iterdir():
@@ -208,9 +234,20 @@ def rewrite_plans(runtime_dir: Path, change: Callable[[Plan], Plan]) -> None:
 
 
 @pytest.fixture
-def attack(boxed: Boxed, session: dict[str, str], home: Path, runtime_dir: Path, tmp_path: Path) -> Attack:
+def attack(
+    boxed: Boxed,
+    session: dict[str, str],
+    home: Path,
+    runtime_dir: Path,
+    tmp_path: Path,
+    sandbox_program: Path,
+) -> Attack:
     """
     Run `program` outside, then inside a box of the strict default with `settings`, and hold both outcomes.
+
+    What is refused inside is refused to a program of `sandbox exec` as well, in a box of the same settings: once for
+    each attack, with and without namespaces of its own, and not where the attack is on what the caller handed to the
+    application (`by_exec` False).
 
     `refused` is the errno's name, or a signal's ("SIGSYS"), or several that are equally good; `outside` is
     "succeeded", or the errno that the kernel itself gives to everybody here; `instead` replaces words inside, for
@@ -229,6 +266,7 @@ def attack(boxed: Boxed, session: dict[str, str], home: Path, runtime_dir: Path,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         landlock: bool = True,
+        by_exec: bool = True,
         **how: Any,
     ) -> None:
         how |= {"env": session | dict(env or {}), "cwd": cwd or tmp_path}
@@ -246,5 +284,18 @@ def attack(boxed: Boxed, session: dict[str, str], home: Path, runtime_dir: Path,
         ended, said = outcome(command, **how)
         expected = (refused,) if isinstance(refused, str) else refused
         assert ended.removeprefix("refused: ") in expected, f"inside: {said}"
+        key = (
+            program.__module__,
+            program.__qualname__,
+            str("advanced.nested=true" in settings),
+            str(landlock),
+        )
+        if not by_exec or key in TRIED:
+            return
+        TRIED.add(key)
+        sleeper = boxed("sleep", "60", policy=policy, settings=settings, again=not landlock)
+        with sleeping(sleeper, env=how["env"], cwd=how["cwd"]) as number:
+            ended, said = outcome([str(sandbox_program), "exec", number, *attacker(program, *given)], **how)
+        assert ended.removeprefix("refused: ") in expected, f"by exec: {said}"
 
     return run

@@ -74,7 +74,7 @@ def test_a_document_is_that_file_and_no_more(
     attack: Attack, document: Path, program: Program, settings: list[str], refused: str
 ) -> None:
     """Inside, the word is changed to the document's path in the box."""
-    attack(program, document, refused=refused, settings=settings)
+    attack(program, document, refused=refused, settings=settings, by_exec=False)
 
 
 def test_a_document_can_be_read(boxed: Boxed, session: dict[str, str], document: Path) -> None:

@@ -1,4 +1,8 @@
-"""Attack: open a descriptor that was handed over for reading again, for writing, through its name in /proc."""
+"""
+Attack: open a descriptor that was handed over for reading again, for writing, through its name in /proc.
+
+A program of `sandbox exec` has no file of the caller's at all, but a pipe that nobody else has: tests/box/test_exec.py.
+"""
 
 from __future__ import annotations
 
@@ -39,12 +43,12 @@ def link_input(kernel: Kernel, directory: str) -> None:
 
 @pytest.mark.parametrize("settings", [[], NESTED], ids=["plain", "nested"])
 def test_a_file_to_read_cannot_be_written(attack: Attack, start_up_file: int, settings: list[str]) -> None:
-    attack(write_input, refused="EACCES", stdin=start_up_file, settings=settings)
+    attack(write_input, refused="EACCES", stdin=start_up_file, settings=settings, by_exec=False)
 
 
 @pytest.mark.parametrize("settings", [[], NESTED], ids=["plain", "nested"])
 def test_a_file_to_read_cannot_be_cut(attack: Attack, start_up_file: int, settings: list[str]) -> None:
-    attack(truncate_input, refused="EACCES", stdin=start_up_file, settings=settings)
+    attack(truncate_input, refused="EACCES", stdin=start_up_file, settings=settings, by_exec=False)
 
 
 def test_a_file_to_read_cannot_be_linked_to_where_it_can_be_written(

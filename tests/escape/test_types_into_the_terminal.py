@@ -77,6 +77,7 @@ def test_nothing_is_typed_through_the_terminals_other_names(attack: Attack, term
         refused="EPERM",
         stdin=terminal,
         preexec_fn=take_terminal,
+        by_exec=path != "/dev/tty",  # there it has none
     )
 
 

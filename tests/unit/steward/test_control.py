@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sandboxer.errors import ResolveError, StewardError
 from sandboxer.steward import control
-from sandboxer.steward.control import Add, Listed, Open, Opened, Refused, Request, Revoke, Revoked, Tell
+from sandboxer.steward.control import Add, Exec, Listed, Open, Opened, Refused, Request, Revoke, Revoked, Tell
 from sandboxer.steward.holders import Holder
 from sandboxer.steward.ledger import Grant
 from sandboxer.words import Origin, changed
@@ -33,6 +33,8 @@ GRANT = Grant(
         st.builds(Revoke, word=st.none() | PATHS),
         st.builds(Open, words=st.tuples(PATHS, PATHS), hidden=st.tuples(PATHS)),
         st.builds(Tell, words=st.tuples(PATHS)),
+        st.builds(Exec, words=st.tuples(PATHS, PATHS), again=st.booleans(), directory=PATHS, terminal=st.text()),
+        st.just(control.Inspect()),
         st.just(control.Look()),
         st.just(control.Listing()),
     )
@@ -55,6 +57,15 @@ def test_a_request_comes_out_as_it_went_in(request: Request) -> None:
         Listed(grants=((GRANT, 5),), policy=()),
         Opened(words=("/x",)),
         control.Told(pid=3),
+        control.Executed(pid=3),
+        control.Inspected(
+            request=("app", "a"),
+            command=("/a\udcff",),
+            flags=("joins",),
+            limits=(("processes", 4096),),
+            rules=(control.BrokerRule(may=("read",), what="/x", origin="f:1"),),
+            hidden=("/y",),
+        ),
         control.refusal(ResolveError("what", subject="on", origin=Origin("f", 1, "k"), hint="do")),
     ],
 )

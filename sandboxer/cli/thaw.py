@@ -1,0 +1,33 @@
+"""
+`sandbox thaw BOX`: let a frozen box go on.
+
+What comes in: the words after the verb. What goes out: one sentence. It lets go on whatever stands still in the box,
+what had been stopped before it was frozen, too.
+"""
+
+from __future__ import annotations
+
+from sandboxer.cli import output, running
+from sandboxer.cli.arguments import Parser
+from sandboxer.cli.output import line
+from sandboxer.steward import freezing
+
+DOES = "Lets a frozen box go on."
+EXAMPLES = """\
+  sandbox thaw firefox"""
+
+
+def main(argv: list[str]) -> int:
+    """Thaw. Returns 0. Raises SandboxerError."""
+    options = parser().parse_args(argv)
+    box = running.box_named(options.box)
+    count = freezing.thaw(box)
+    output.show([line(f"{box.id} goes on: {count} processes.")])
+    return 0
+
+
+def parser() -> Parser:
+    """The verb's words."""
+    words = Parser("thaw", DOES, EXAMPLES)
+    words.add_argument("box", metavar="BOX", help="an application that runs, or a box's id or pid")
+    return words
