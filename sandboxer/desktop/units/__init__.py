@@ -1,0 +1,1 @@
+"""Units of the user manager: templates of ours, and drop-ins by which other units run in boxes."""
