@@ -42,10 +42,15 @@ class Part(Record):
 
 
 class Line(Record):
-    """One sentence; where it is wrapped, what follows is indented by two more columns."""
+    """
+    One sentence; where it is wrapped, what follows is indented by two more columns.
+
+    One that is `whole` is left to the terminal to wrap: a command, which then can be copied as the one line that it is.
+    """
 
     parts: tuple[Part, ...]
     indent: int = 0
+    whole: bool = False
 
 
 class Table(Record):
@@ -69,6 +74,11 @@ def line(*parts: str | Part, indent: int = 0) -> Line:
     """A line from texts and parts."""
     made = tuple(Part(text=part) if isinstance(part, str) else part for part in parts)
     return Line(parts=made, indent=indent)
+
+
+def command(*parts: str | Part, indent: int = 0) -> Line:
+    """A line that somebody may copy into a shell."""
+    return Line(parts=line(*parts).parts, indent=indent, whole=True)
 
 
 def heading(text: str, tone: Tone = Tone.HEADING) -> Line:

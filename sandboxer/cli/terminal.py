@@ -63,6 +63,9 @@ def _draw_line(console: Console, block: Line) -> None:
     if not text:
         console.print()
         return
+    if block.whole:
+        console.print(Text(" " * block.indent) + text, soft_wrap=True)
+        return
     hang = block.indent + HANG
     if text.cell_len + block.indent > console.width > 2 * hang:
         first = text.wrap(console, console.width - block.indent)[0]

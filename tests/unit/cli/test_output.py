@@ -69,6 +69,17 @@ def test_a_pipe_gets_plain_text_with_one_line_for_each_sentence() -> None:
     assert ["Files", "  " + "a " * 200 + "[origin]", ""] == stream.getvalue().splitlines()
 
 
+COMMANDED = """
+from sandboxer.cli.output import command, show
+show([command("try: " + "a long command | sudo tee /somewhere && " * 3, indent=4)])
+"""
+
+
+def test_a_command_is_never_broken_so_that_it_can_be_copied() -> None:
+    wanted = "    try: " + ("a long command | sudo tee /somewhere && " * 3).rstrip()
+    assert [wanted] == [line.rstrip() for line in on_terminal({}, 60, COMMANDED).splitlines()]
+
+
 def test_a_table_in_a_pipe_is_aligned_and_has_no_lines_drawn() -> None:
     table = Table(
         headings=("name", "what"),
