@@ -1,8 +1,8 @@
 """
 Where the files that come with sandboxer are.
 
-What comes in: which kind ("policies", "desktop"). What goes out: a directory. It never looks outside the
-installation.
+What comes in: which kind ("policies", "desktop"), or a file of desktop/. What goes out: a path. It never looks outside
+the installation.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import os.path
 from functools import cache
 
 from sandboxer.errors import SandboxerError
+
+INSTALLED_AS = {"desktop": "desktop-data"}
+"""What has another name inside the package than in a checkout: sandboxer/desktop/ holds modules."""
 
 
 @cache
@@ -26,7 +29,7 @@ def data_dir(kind: str) -> str:
     """
     package = os.path.dirname(os.path.realpath(__file__))
     checkout = os.path.dirname(package)
-    inside, beside = os.path.join(package, kind), os.path.join(checkout, kind)
+    inside, beside = os.path.join(package, INSTALLED_AS.get(kind, kind)), os.path.join(checkout, kind)
     if os.path.isdir(inside):
         return inside
     if os.path.isdir(beside) and os.path.isdir(os.path.join(checkout, "launchers")):
@@ -34,5 +37,22 @@ def data_dir(kind: str) -> str:
     raise SandboxerError(
         f"cannot find the {kind} that come with sandboxer",
         subject=f"{inside}: no such directory",
+        hint="install sandboxer again",
+    )
+
+
+def data_file(name: str) -> str:
+    """
+    A shipped file of desktop/, by its path there ("systemd/sandbox@.service"): absolute, links followed.
+
+    Raises:
+        SandboxerError: it isn't there.
+    """
+    path = os.path.join(data_dir("desktop"), name)
+    if os.path.exists(path):
+        return path
+    raise SandboxerError(
+        f"cannot find {os.path.basename(name)}, which comes with sandboxer",
+        subject=f"{path}: no such file",
         hint="install sandboxer again",
     )

@@ -58,7 +58,11 @@ class PlannedBox:
         variables: Mapping[str, str] = {},
         parts: Mapping[str, Any] = {},
     ) -> list[str]:
-        """Store a plan (`parts` are fields of it that few tests set); returns the words that start it. `--again` keeps the launcher from asking for another."""
+        """
+        Store a plan; returns the words that start it. `--again` keeps the launcher from asking for another.
+
+        `parts` are fields of the plan that few tests set.
+        """
         plan = plans.small_box(
             command,
             home=home,

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import BESIDE_PYTHON, need
 
+from sandboxer.desktop import extras
+
 TREE = Path(__file__).resolve().parent.parent
 EXECUTABLES = ("sandbox", "sandbox-broker")
 EXECUTABLE_SIZE_MAX = 1024 * 1024
@@ -96,14 +98,30 @@ def test_the_package_holds_every_module_and_every_policy(wheel: zipfile.ZipFile)
         for path in (TREE / "policies").rglob("*")
         if path.is_file()
     }
+    wanted |= {
+        f"sandboxer/desktop-data/{path.relative_to(TREE / 'desktop').as_posix()}"
+        for path in (TREE / "desktop").rglob("*")
+        if path.is_file()
+    }
     assert set() == wanted - set(wheel.namelist())
+
+
+def test_what_shells_man_and_desktops_look_for_lies_below_share(wheel: zipfile.ZipFile) -> None:
+    split = [name.partition(".data/data/share/") for name in wheel.namelist()]
+    places = {place for _, found, place in split if found}
+    assert set(extras.PLACES.values()) == places
+    for name, place in extras.PLACES.items():
+        (entry,) = [info for info in wheel.infolist() if info.filename.endswith(f".data/data/share/{place}")]
+        assert (TREE / "desktop" / name).read_bytes() == wheel.read(entry)
+        assert 0o644 == stat.S_IMODE(entry.external_attr >> 16)
 
 
 def test_the_package_holds_nothing_else_but_the_extensions(wheel: zipfile.ZipFile) -> None:
     names = [name for name in wheel.namelist() if name.startswith("sandboxer/")]
     native = [name for name in names if name.endswith(".so")]
     assert ["sandboxer/_kernel.abi3.so", "sandboxer/_native.abi3.so"] == sorted(native)
-    kinds = {Path(name).suffix for name in names} - {".py", ".pyi", ".so", ".toml", ".json", ".md"}
+    code = [name for name in names if not name.startswith("sandboxer/desktop-data/")]
+    kinds = {Path(name).suffix for name in code} - {".py", ".pyi", ".so", ".toml", ".json", ".md"}
     assert set() == kinds
 
 

@@ -33,6 +33,10 @@ class Parser(argparse.ArgumentParser):
         )
         self.add_argument("-h", "--help", action="help", help="print this")
 
+    def actions(self) -> list[argparse.Action]:
+        """What it takes, in the order of --help: for completion and manual pages."""
+        return self._actions
+
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:  # noqa: ARG002  # argparse's
         """The help, written as pages are: argparse itself would pass over a full disk."""
         output.write(message)

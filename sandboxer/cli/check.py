@@ -11,7 +11,6 @@ thought about, and opens what its application can't do without.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
@@ -44,7 +43,7 @@ OF_THE_SESSION = ("display.", "sound.", "devices.")
 
 def main(argv: list[str]) -> int:
     """Check. Returns 0, or 1 when there are errors. Raises UsageError."""
-    options = _options(argv)
+    options = parser().parse_args(argv)
     here = session.current()
     host = Anywhere(here)
     found = [
@@ -241,10 +240,11 @@ def facts(sources: Sequence[Source], findings: Sequence[Finding]) -> dict[str, o
     }
 
 
-def _options(argv: list[str]) -> argparse.Namespace:
-    parser = Parser("check", DOES, EXAMPLES)
-    parser.add_argument(
+def parser() -> Parser:
+    """The verb's words."""
+    words = Parser("check", DOES, EXAMPLES)
+    words.add_argument(
         "files", nargs="*", metavar="FILE", help="a policy, a set or a group, by its file or its name"
     )
-    parser.add_argument("--json", action="store_true", help="for machines; see sandboxer/cli/README.md")
-    return parser.parse_args(argv)
+    words.add_argument("--json", action="store_true", help="for machines; see sandboxer/cli/README.md")
+    return words

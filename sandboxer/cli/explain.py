@@ -149,19 +149,24 @@ def _request(options: argparse.Namespace) -> Request:
     return Request(words=("app", options.app, *words), rest=(), policy=options.app, settings=settings)
 
 
-def _options(argv: list[str]) -> argparse.Namespace:
-    parser = Parser("explain", DOES, EXAMPLES)
-    what = parser.add_argument_group("what is explained (one of them)")
+def parser() -> Parser:
+    """The verb's words."""
+    words = Parser("explain", DOES, EXAMPLES)
+    what = words.add_argument_group("what is explained (one of them)")
     what.add_argument("app", nargs="?", metavar="APP", help="an application, or a set")
     what.add_argument("--policy", metavar="NAME|FILE", help="what `sandbox run --policy` would start with")
-    parser.add_argument(
+    words.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="as if this were set; can be repeated"
     )
-    how = parser.add_mutually_exclusive_group()
+    how = words.add_mutually_exclusive_group()
     how.add_argument("--plan", action="store_true", help="the plan, as the launcher's decoder reads it")
     how.add_argument("--syscalls", action="store_true", help="what the filter does with each system call")
-    parser.add_argument("--json", action="store_true", help="for machines; see sandboxer/cli/README.md")
-    options = parser.parse_args(argv)
+    words.add_argument("--json", action="store_true", help="for machines; see sandboxer/cli/README.md")
+    return words
+
+
+def _options(argv: list[str]) -> argparse.Namespace:
+    options = parser().parse_args(argv)
     if (options.app is None) == (options.policy is None):
         raise UsageError(
             "cannot tell what to explain" if options.app is None else "there can be only one policy",

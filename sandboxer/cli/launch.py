@@ -72,7 +72,11 @@ def launch(request: Request, manner: tuple[str, ...] = ()) -> NoReturn:
 
 
 def _become_launcher(words: tuple[str, ...]) -> NoReturn:
+    import signal
+
     program = native_program()
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores; the application is not to
+        signal.signal(number, signal.SIG_DFL)
     sys.stdout.flush()
     sys.stderr.flush()
     try:

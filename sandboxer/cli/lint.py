@@ -24,6 +24,7 @@ ERROR, WARNING = "error", "warning"
 PATH_KEYS = (
     "files.read",
     "files.write",
+    "files.own",
     "files.system",
     "files.hide",
     *(f"broker.{key}" for key in BROKERED),

@@ -6,7 +6,6 @@ What comes in: the words after the verb. What goes out: a table, or JSON. It lea
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterable, Sequence
 
@@ -46,7 +45,7 @@ class Entry(Record):
 
 def main(argv: list[str]) -> int:
     """List. Returns 0. Raises UsageError."""
-    options = _options(argv)
+    options = parser().parse_args(argv)
     found = entries(Anywhere(session.current()))
     if options.json:
         output.write(json.dumps({"applications": [facts(entry) for entry in found]}, indent=2) + "\n")
@@ -134,7 +133,8 @@ def facts(entry: Entry) -> dict[str, object]:
     }
 
 
-def _options(argv: list[str]) -> argparse.Namespace:
-    parser = Parser("list", DOES, EXAMPLES)
-    parser.add_argument("--json", action="store_true", help="for machines; see sandboxer/cli/README.md")
-    return parser.parse_args(argv)
+def parser() -> Parser:
+    """The verb's words."""
+    words = Parser("list", DOES, EXAMPLES)
+    words.add_argument("--json", action="store_true", help="for machines; see sandboxer/cli/README.md")
+    return words

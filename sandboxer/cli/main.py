@@ -71,8 +71,11 @@ def main() -> int:
     except Exception as error:
         if debug:
             raise
-        print(f"sandboxer: internal error: {type(error).__name__}: {_printable(str(error))}", file=sys.stderr)
-        print("  try: the same with `sandbox --debug`, and report what it prints", file=sys.stderr)
+        what = f"sandboxer: internal error: {type(error).__name__}: {_printable(str(error))}"
+        message = f"{what}\n  try: the same with `sandbox --debug`, and report what it prints"
+        print(message, file=sys.stderr)
+        if FROM_MENU in manner:
+            _notify(app, message)
         return FAILURE
 
 
@@ -106,7 +109,7 @@ def dispatch(words: list[str], *, debug: bool, manner: tuple[str, ...] = ()) -> 
     from sandboxer.cli.request import app_request, run_request
 
     request = run_request(words, debug=debug) if verb == "run" else app_request(words, debug=debug)
-    launch(request, manner)
+    return launch(request, manner)
 
 
 def _tell_of_failure(words: list[str]) -> int:

@@ -64,7 +64,10 @@ WIDE = {
 }
 """Directories that are far more than a program's own, and what is in them. "~" is the home directory."""
 COVERS = (OpKind.BIND, OpKind.OWN, OpKind.HIDE)
-KEYS = ("files.read", "files.write", "files.system", *(f"broker.{key}" for key in ("read", "write", "append")))
+KEYS = (
+    *(f"files.{key}" for key in ("read", "write", "own", "system")),
+    *(f"broker.{key}" for key in ("read", "write", "append")),
+)
 
 
 class Secret(Record):

@@ -17,23 +17,23 @@ usage: sandbox APP [ARGUMENT...]
        sandbox VERB [--help] ...
 Starts a program in a box that holds only what its policy grants.
 
-  APP                    an application, by its policy (strict if it has none)
-  run -- COMMAND         any command
-    --policy NAME|FILE   application, set or file whose policy holds (strict)
-    --set KEY=VALUE      one key of the policy; can be repeated
-    --keep-fd NUMBER     hand over an open descriptor; can be repeated
-    --fd NAME=PATH[:rw]  open a file and hand it over; NAME holds the number
-    --die-with-parent    end with the program that started it
-  explain APP            what APP can see and do here, and which line says so
-  check [FILE...]        mistakes in policies (all of them unless named)
-  list                   applications that have a policy
-  open APP [FILE...]     hand files to APP, which may be running already
-  grant BOX PATH[:rw]    show something in a running box; revoke takes it away
-  grants BOX             what a running box has of your files
-  --debug                before APP or run: what is done, and where it fails
-  --version, --help
-
-  sandbox run --set network.access=host -- curl https://example.org
+  APP                     an application, by its policy (strict if it has none)
+  run -- COMMAND          any command
+    --policy NAME|FILE    application, set or file whose policy holds (strict)
+    --set KEY=VALUE       one key of the policy; can be repeated
+    --fd NAME=PATH[:rw], --keep-fd NUMBER   hand over a file, or a descriptor
+    --die-with-parent     end with the program that started it
+  open APP [FILE...]      hand files to APP, which may be running already
+  install, unit           start it in its box from the menu, or from systemd
+  explain APP             what APP can see and do here, and which line says so
+  list, check [FILE...]   which policies there are, and mistakes in them
+  ps, inspect, logs       which boxes run, what one has now, what was said there
+  grant, revoke, grants   show a running box a file, take it away, list those
+  exec BOX COMMAND        one more command in a running box
+  kill, freeze, thaw BOX  end it, halt it, let it go on
+  doctor                  what this machine lacks, and what helps
+  --debug                 before APP or run: what is done; --version, --help
+example: sandbox run --set network.access=host -- curl https://example.org
 exit status: the program's own; 125 no box, 126 not executable, 127 not found"""
 
 VERSION = f"""\

@@ -51,7 +51,7 @@ def test_a_command_line_that_means_nothing_is_125_with_a_hint(
 def test_an_error_is_rendered_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(_words: list[str], *, debug: bool) -> int:
+    def fail(_words: list[str], **_how: object) -> int:
         raise ResolveError("cannot do it", subject="/x\x1b[2J", hint="another way")
 
     monkeypatch.setattr(module, "dispatch", fail)
@@ -62,7 +62,7 @@ def test_an_error_is_rendered_without_a_traceback(
 def test_a_fault_of_ours_is_said_to_be_one_and_debug_shows_where(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(_words: list[str], *, debug: bool) -> int:
+    def fail(_words: list[str], **_how: object) -> int:
         raise ZeroDivisionError("oops")
 
     monkeypatch.setattr(module, "dispatch", fail)

@@ -25,7 +25,9 @@ def test_the_help_names_every_verb_and_option() -> None:
 
 
 def test_the_helps_example_of_run_is_a_command_line_that_run_takes() -> None:
-    (example,) = [text.strip() for text in HELP.splitlines() if text.strip().startswith("sandbox run --")]
+    (example,) = [
+        text.removeprefix("example: ") for text in HELP.splitlines() if text.startswith("example: ")
+    ]
     request = run_request(example.split()[1:], debug=False)
     assert ("network.access=host",) == request.settings
 
