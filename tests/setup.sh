@@ -292,11 +292,8 @@ permit_namespaces() {
     [ "$(cat /proc/sys/kernel/apparmor_restrict_unprivileged_userns 2>/dev/null)" = 1 ] || return 0
     program=$venv/bin/sandbox
     profile=/etc/apparmor.d/sandboxer-$(printf '%s' "$program" | cksum | cut -d ' ' -f 1)
-    text="abi <abi/4.0>,
-include <tunables/global>
-profile ${profile##*/} \"$program\" flags=(unconfined) {
-  userns,
-}"
+    text=$(as_user "$program" doctor --apparmor-profile) || stop "the AppArmor profile could not be made"
+    text=$(printf '%s' "$text" | sed "s/^profile sandboxer /profile ${profile##*/} /") # one for each checkout
     [ "$(cat "$profile" 2>/dev/null)" != "$text" ] || return 0
     say "this system lets only programs with an AppArmor profile make sandboxes: installing $profile, which permits"
     say "user namespaces to $program, as root"
