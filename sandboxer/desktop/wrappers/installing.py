@@ -25,6 +25,7 @@ from sandboxer.host.session import Session
 from sandboxer.host.view import Host
 from sandboxer.words import Record, changed
 
+ICON_THEME = "/icons/hicolor"
 CACHE = "mimeinfo.cache"
 NO_TYPES = b"[MIME Cache]\n"
 
@@ -229,6 +230,9 @@ def _refresh(paths: set[str], hand: Hand) -> None:
     for directory in sorted({f"{base}/applications" for base, slash, _ in named if slash}):
         if os.path.isdir(directory):
             _update_types(directory, hand)
+    for base, theme, _ in (path.partition(ICON_THEME) for path in paths):
+        if theme:
+            refreshing.outdate_icons(f"{base}{theme}")
     if any(path.endswith(".service") for path in paths):
         _complain(refreshing.reload_bus(hand.session), hand)
 

@@ -1,12 +1,13 @@
 """
-The desktop is told of what has changed: the list of types, and the session bus.
+The desktop is told of what has changed: the list of types, the cache of icons, and the session bus.
 
 What comes in: directories, the session. What goes out: a complaint in words, or "". Menus watch the directories
-themselves; of icons nothing changes, since a wrapper has its origin's.
+themselves; a wrapper has its origin's icon, so that only our own comes and goes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -40,6 +41,12 @@ def update_types(directory: str, session: Session) -> str:
         return f"{PROGRAM}: {error}"
     said = done.stderr.decode(errors="replace").strip()
     return f"{PROGRAM}: {said or done.returncode}" if done.returncode else ""
+
+
+def outdate_icons(theme: str) -> None:
+    """Let a theme's directory be newer than a cache of its icons: whoever reads it goes by that, and looks anew."""
+    with contextlib.suppress(OSError):  # gone with its last icon
+        os.utime(theme)
 
 
 def reload_bus(session: Session) -> str:

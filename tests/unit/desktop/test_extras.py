@@ -11,6 +11,7 @@ from conftest import need, need_user_namespaces, run_to_end
 from unit.desktop.conftest import Desk
 
 from sandboxer.desktop import extras
+from sandboxer.desktop.wrappers import refreshing
 from sandboxer.desktop.wrappers.checking import Problem, problems
 from sandboxer.desktop.wrappers.installing import Outcome, install, undo
 from sandboxer.host.facts import Facts
@@ -123,3 +124,12 @@ def test_one_command_puts_it_there_and_one_takes_it_away(
 
 def find(directory: Path) -> list[Path]:
     return [path for path in directory.rglob("*") if path.is_file()]
+
+
+def test_a_cache_of_icons_that_was_there_is_out_of_date_afterwards(tmp_path: Path) -> None:
+    theme = tmp_path / "icons/hicolor"
+    theme.mkdir(parents=True)
+    os.utime(theme, (1, 1))
+    refreshing.outdate_icons(str(theme))
+    assert theme.stat().st_mtime > 1
+    refreshing.outdate_icons(str(tmp_path / "absent"))
