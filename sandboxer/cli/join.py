@@ -13,15 +13,12 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 import time
-from typing import NoReturn
 
-from sandboxer.cli import attached, running
+from sandboxer.cli import attached, launcher, running
 from sandboxer.cli.open import understood
-from sandboxer.errors import LaunchError, StewardError, UsageError
+from sandboxer.errors import StewardError, UsageError
 from sandboxer.host import session
-from sandboxer.host.installation import native_program
 from sandboxer.steward import boxes, control
 from sandboxer.steward.boxes import Box
 from sandboxer.steward.control import Exec, Open, Opened
@@ -55,14 +52,14 @@ def main(words: list[str]) -> int:
     app, *rest = words
     box = _joinable(app)
     if box is None:
-        _start_apart(words)
+        launcher.become((APART, *words))
     _wait_until_settled(box)
     try:
         inside = _handed_in(box, rest)
         return attached.run(box, Exec(words=inside, again=True), is_interactive=False)
     except StewardError as error:
         if error.what in LOST or _joinable(app) != box:
-            _start_apart(words)
+            launcher.become((APART, *words))
         raise
 
 
@@ -114,18 +111,3 @@ def names_file(word: str) -> bool:
         return bool(path) and stat.S_ISREG(os.stat(path).st_mode)
     except (OSError, ValueError, UsageError):
         return False
-
-
-def _start_apart(words: list[str]) -> NoReturn:
-    """Become the launcher, which makes a box of its own."""
-    program = native_program()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    try:
-        os.execv(program, [program, APART, *words])  # noqa: S606
-    except OSError as error:
-        raise LaunchError(
-            "cannot start the launcher",
-            subject=f"{program}: {error.strerror}",
-            hint="install sandboxer again: the programs sandbox and sandboxer belong side by side",
-        ) from error

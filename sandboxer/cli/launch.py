@@ -12,13 +12,13 @@ import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
+from sandboxer.cli import launcher
 from sandboxer.cli.compile import compile_plan, load
 from sandboxer.cli.request import Request
 from sandboxer.errors import LaunchError, ResolveError
 from sandboxer.grants.base import SEARCH_PATH
 from sandboxer.host import session
 from sandboxer.host.facts import Facts
-from sandboxer.host.installation import native_program
 from sandboxer.host.view import FileType, Host
 from sandboxer.plan import cache
 
@@ -50,7 +50,7 @@ def launch(request: Request, manner: tuple[str, ...] = ()) -> NoReturn:
 
         request = with_open_files(request)
         if not request.debug:  # There may be a plan: the launcher looks, and comes back if there is none.
-            _become_launcher((*manner, *request.rest))
+            launcher.become((*manner, *request.rest))
     here = session.current()
     require_place_for_plans(here.environment)
     # Made before the host is asked anything: a plan that remembers them absent would be stale at once.
@@ -68,25 +68,7 @@ def launch(request: Request, manner: tuple[str, ...] = ()) -> NoReturn:
     stored = cache.store(plan, image, plans, _directory(here))
     if trace is not None:
         trace("launch", (time.perf_counter() - started) * 1000, stored)
-    _become_launcher((*manner, AGAIN, *request.rest))
-
-
-def _become_launcher(words: tuple[str, ...]) -> NoReturn:
-    import signal
-
-    program = native_program()
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores; the application is not to
-        signal.signal(number, signal.SIG_DFL)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    try:
-        os.execv(program, [program, *words])  # noqa: S606
-    except OSError as error:
-        raise LaunchError(
-            "cannot start the launcher",
-            subject=f"{program}: {error.strerror}",
-            hint="install sandboxer again: the programs sandbox and sandboxer belong side by side",
-        ) from error
+    launcher.become((*manner, AGAIN, *request.rest))
 
 
 def without_directory(request: Request, host: Host) -> str:

@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
 from urllib.parse import quote
 
 from sandboxer.broker.outward import path_of
-from sandboxer.cli import output, running
+from sandboxer.cli import launcher, output, running
 from sandboxer.cli.arguments import Parser
 from sandboxer.cli.output import visible
-from sandboxer.errors import LaunchError, UsageError
+from sandboxer.errors import UsageError
 from sandboxer.grants import bus
 from sandboxer.host import session
 from sandboxer.host.facts import Facts
-from sandboxer.host.installation import native_program
 from sandboxer.host.view import Host
 from sandboxer.policy.effective import Effective
 from sandboxer.steward import boxes, control
@@ -55,7 +53,7 @@ def main(argv: list[str]) -> int:
         raise UsageError("cannot open so many files at once", subject=f"more than {FILES_MAX}")
     found = boxes.running(boxes.boxes_directory(session.current()))
     if not any(options.app in (box.id, box.app, str(box.monitor)) for box in found) and _is_name(options.app):
-        _start(options.app, options.file)
+        launcher.become((options.app, *options.file))
     box = boxes.named(options.app, found)
     looked = running.look(box)
     effective = running.policy_of(looked)
@@ -116,19 +114,6 @@ def understood(text: str) -> Word:
 def _is_name(app: str) -> bool:
     """Whether a word can be an application's name, and isn't a box's."""
     return not app.isdigit() and not app.rpartition(".")[2].isdigit()
-
-
-def _start(app: str, words: list[str]) -> NoReturn:
-    program = native_program()
-    sys.stdout.flush()
-    try:
-        os.execv(program, [program, app, *words])  # noqa: S606
-    except OSError as error:
-        raise LaunchError(
-            "cannot start the launcher",
-            subject=f"{program}: {error.strerror}",
-            hint="install sandboxer again: the programs sandbox and sandboxer belong side by side",
-        ) from error
 
 
 def parser() -> Parser:
