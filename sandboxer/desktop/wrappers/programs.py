@@ -29,6 +29,7 @@ OTHER_SANDBOXES = {"flatpak": "Flatpak", "snap": "snapd"}
 OF_SNAPS = ("/snap/", "/var/lib/snapd/", "/var/snap/")
 ABOUT_LOADING = ("LD_", "PYTHON", "GCONV_PATH", "LOCPATH", "MALLOC_")
 """Variables by which an entry would change the launcher and its Python, not the application."""
+ALTERNATIVES = "/etc/alternatives"
 SHIM_MARK = b"# Written by `sandbox install`"
 HEAD_SIZE = 256
 
@@ -109,6 +110,17 @@ def located(name: str, search_path: Sequence[str]) -> str:
         if os.path.isfile(path) and os.access(path, os.X_OK) and not is_shim(path):
             return path
     return ""
+
+
+def other_names(program: str, search_path: Sequence[str], alternatives: str = ALTERNATIVES) -> list[str]:
+    """Names by which the system's alternatives start the same program: `x-www-browser`, which xdg-open falls back to."""
+    real = os.path.realpath(program)
+    try:
+        names = sorted(os.listdir(alternatives))
+    except OSError:
+        return []
+    chosen = [name for name in names if os.path.realpath(os.path.join(alternatives, name)) == real]
+    return [name for name in chosen if os.path.realpath(located(name, search_path)) == real]
 
 
 def is_shim(path: str) -> bool:

@@ -138,7 +138,8 @@ def wanted(machine: Machine) -> tuple[list[Wanted], list[Left]]:
 
 def shims(machine: Machine, directory: str) -> list[Wanted]:
     """
-    Programs for the shell, under the names of the policies' commands that are installed.
+    Programs for the shell, under the names of the policies' commands that are installed, and of the alternatives that
+    lead to them.
 
     Where all policies are asked for, those without windows have none: `python3` in a box would be a surprise to every
     script.
@@ -148,20 +149,21 @@ def shims(machine: Machine, directory: str) -> list[Wanted]:
     for candidate in mine:
         for command in candidate.commands:
             program = programs.located(command, SEARCH_PATH)
-            name = os.path.basename(command)
-            if not program or name in found:
+            if not program:
                 continue
-            best = programs.owners(name, program, mine)[0]
-            found[name] = Wanted(
-                kind=Kind.SHIM,
-                name=name,
-                path=os.path.join(directory, name),
-                policy=best.name,
-                origin=program,
-                origin_digest=ABSENT,
-                content=wrapper.shim(program, machine.target(best)),
-                mode=PROGRAM_MODE,
-            )
+            best = programs.owners(os.path.basename(command), program, mine)[0]
+            for name in (os.path.basename(command), *programs.other_names(program, SEARCH_PATH)):
+                shim = Wanted(
+                    kind=Kind.SHIM,
+                    name=name,
+                    path=os.path.join(directory, name),
+                    policy=best.name,
+                    origin=program,
+                    origin_digest=ABSENT,
+                    content=wrapper.shim(program, machine.target(best)),
+                    mode=PROGRAM_MODE,
+                )
+                found.setdefault(name, shim)
     return list(found.values())
 
 

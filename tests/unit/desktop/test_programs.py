@@ -118,3 +118,20 @@ def test_our_own_shims_are_no_programs(desk: Desk) -> None:
     shim = desk.program("tool2")
     shim.write_bytes(b"#!/bin/sh\n" + programs.SHIM_MARK + b"\n")
     assert "" == programs.located("tool2", (str(desk.programs),))
+
+
+def test_alternatives_that_lead_to_a_program_are_names_of_it(tmp_path: Path) -> None:
+    """xdg-open without the package `file` starts x-www-browser, whatever the desktop entries say."""
+    bin_directory, alternatives = tmp_path / "bin", tmp_path / "alternatives"
+    bin_directory.mkdir()
+    alternatives.mkdir()
+    for name in ("browser", "other"):
+        (bin_directory / name).write_text("#!/bin/sh\n")
+        (bin_directory / name).chmod(0o755)
+    for name, program in (("x-www-browser", "browser"), ("editor", "other"), ("not-in-path", "browser")):
+        (alternatives / name).symlink_to(bin_directory / program)
+    for name in ("x-www-browser", "editor"):
+        (bin_directory / name).symlink_to(alternatives / name)
+    found = programs.other_names(str(bin_directory / "browser"), (str(bin_directory),), str(alternatives))
+    assert ["x-www-browser"] == found
+    assert [] == programs.other_names(str(bin_directory / "browser"), (), str(tmp_path / "absent"))
