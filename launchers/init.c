@@ -163,7 +163,7 @@ _Noreturn void run_init(const struct call *call, int reports, int orders, const 
     if (signal != 0)
         finish(EXIT_SIGNAL_BASE + signal, 0, reports);
     /* Not vfork(): a stop from the terminal before the application is executed would stop this process, too, for ever. */
-    pid_t application = fork();
+    pid_t application = sys_fork();
     if (application < 0)
         fail((struct failure){.what = "cannot start a process in the box", .error = errno});
     if (application == 0)

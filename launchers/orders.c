@@ -172,7 +172,7 @@ static pid_t enter(const struct call *call, const struct order *order, char *con
     int status = fcntl(order->given[GIVEN_MAX - 1], F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     if (status < 0)
         return -errno;
-    pid_t pid = fork();
+    pid_t pid = sys_fork();
     if (pid == 0)
         start_entered(call, words, order->given, caller_mask);
     if (pid < 0) {
@@ -186,7 +186,7 @@ static pid_t enter(const struct call *call, const struct order *order, char *con
 
 static pid_t start(const struct call *call, char *const *words, const sigset_t *caller_mask)
 {
-    pid_t pid = fork();
+    pid_t pid = sys_fork();
 
     if (pid == 0)
         start_ordered(call, words, caller_mask);

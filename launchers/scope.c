@@ -70,7 +70,7 @@ _Noreturn static void become_service(int connection, const char *directory, char
     char *argv[] = {python, option_e, option_p, option_c, code, kind, (char *)(uintptr_t)directory, word, NULL};
     int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-    if (setsid() < 0 || fork() != 0)
+    if (setsid() < 0 || sys_fork() != 0)
         _exit(nothing < 0);
     find_python(python);
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
@@ -92,7 +92,7 @@ static int start_service(const char *directory, char *const *environment, const 
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
         return -1;
-    pid_t child = fork();
+    pid_t child = sys_fork();
     if (child == 0)
         become_service(ends[1], directory, environment, caller_mask);
     (void)close(ends[1]);

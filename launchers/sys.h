@@ -93,6 +93,13 @@ CHECKED static inline pid_t sys_clone3(struct clone_args arguments)
     return (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
 }
 
+/* fork() as the kernel has it. The C library's changes the signal mask meanwhile and doesn't notice when it can't: pid 1
+ * would then wait for signals that are no longer blocked. */
+CHECKED static inline pid_t sys_fork(void)
+{
+    return (pid_t)syscall(SYS_clone, (unsigned long)SIGCHLD, 0UL, 0UL, 0UL, 0UL);
+}
+
 CHECKED static inline int sys_close_range(unsigned first, unsigned last)
 {
     return (int)syscall(SYS_close_range, first, last, 0);
