@@ -124,6 +124,7 @@ void confine(const struct call *call);
 void heed_orders(int orders);
 void obey(const struct call *call, int orders, const sigset_t *caller_mask);
 void tell_of_end(pid_t pid, int ended);
+int is_frozen(void); /* by an order: no stop is the application's own, and no SIGCONT is for it */
 
 /* init.c, for orders.c: an exit status as a shell has it, from a wait status; and the last step of a program's start. */
 int status_of(int ended);

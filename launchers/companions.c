@@ -21,6 +21,7 @@
 #include <time.h>
 
 #include "descriptors.h"
+#include "environment.h"
 #include "fail.h"
 #include "python.h"
 #include "sys.h"
@@ -142,7 +143,10 @@ _Noreturn static void become(const struct companion *companion, int input, pid_t
     if (sigprocmask(SIG_SETMASK, around->mask, NULL) != 0)
         fail((struct failure){.what = "cannot restore the signal mask", .error = errno});
     find_python(python);
-    (void)execve(python, argv, companion->has_own_root ? empty : around->environment);
+    char *const *environment = companion->has_own_root ? empty : outside_environment(around->environment, STAYS);
+    if (!environment)
+        fail((struct failure){.what = "the environment is too long for a companion", .subject = companion->word});
+    (void)execve(python, argv, environment);
     fail((struct failure){.what = "cannot start a companion", .subject = python, .error = errno});
 }
 

@@ -85,7 +85,7 @@ static int reap(pid_t application, int *ended, int reports)
             continue;
         if (!WIFSTOPPED(changed_status))
             *ended = changed_status;
-        else if (tell(reports, (struct news){.kind = NEWS_STOPPED}) != 0)
+        else if (!is_frozen() && tell(reports, (struct news){.kind = NEWS_STOPPED}) != 0)
             return -1;
     }
 }
@@ -131,7 +131,7 @@ _Noreturn static void serve(const struct call *call, pid_t application, int repo
         if (signal == SIGIO)
             obey(call, orders, caller_mask);
         /* Of a program that lingers, all that is left is meant. */
-        if (signal > 0 && signal != SIGCHLD && from_monitor(&info) && kill(ended < 0 ? application : -1, signal) != 0 &&
+        if (signal > 0 && signal != SIGCHLD && !(signal == SIGCONT && is_frozen()) && from_monitor(&info) && kill(ended < 0 ? application : -1, signal) != 0 &&
             errno != ESRCH)
             fail((struct failure){.what = "cannot hand on a signal", .error = errno});
     }
@@ -165,7 +165,9 @@ _Noreturn void run_init(const struct call *call, int reports, int orders, const 
     /* Not vfork(): a stop from the terminal before the application is executed would stop this process, too, for ever. */
     pid_t application = sys_fork();
     if (application < 0)
-        fail((struct failure){.what = "cannot start a process in the box", .error = errno});
+        fail((struct failure){.what = "cannot start a process in the box",
+                              .error = errno,
+                              .hint = errno == EAGAIN ? "allow it more of limits.tasks, or end other programs" : NULL});
     if (application == 0)
         start_application(call, call->argv, caller_mask);
     /* What came since may have come before there was an application to receive it. */

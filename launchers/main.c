@@ -93,6 +93,16 @@ static void show_failure(int status)
         exec_python(first, none, menu_environment);
 }
 
+/* What a start is named for: the application, or the policy that `run` is given. */
+static const char *name_of_start(char *const *words)
+{
+    if (strcmp(words[0], "run") == 0)
+        for (size_t i = 1; words[i] && words[i + 1] && strcmp(words[i], "--") != 0; i++)
+            if (strcmp(words[i], "--policy") == 0)
+                return words[i + 1];
+    return words[0];
+}
+
 static void keep_messages(const char *app, char **environment)
 {
     menu_app = app;
@@ -165,7 +175,7 @@ static void settle_memory(struct call *call, char **argv, char **words, char **e
     }
     if (count == 0)
         fail((struct failure){.what = "there is nothing to start"});
-    if (build_environment(plan, environment, &arena, box_environment, WORDS_MAX) != 0 ||
+    if (build_environment(plan, inside_environment(environment), &arena, box_environment, WORDS_MAX) != 0 ||
         pass_activation(call, environment, &arena, box_environment, WORDS_MAX) != 0 ||
         pass_notice_variables(call, &arena, box_environment, WORDS_MAX) != 0)
         fail((struct failure){.what = "the environment is too long for a box"});
@@ -199,7 +209,7 @@ int main(int argc, char **argv, char **environment)
     if (!words)
         hand_to_python(NULL, users, environment);
     if (manner.is_from_menu)
-        keep_messages(users[0], environment);
+        keep_messages(name_of_start(users), environment);
     if (getuid() == 0)
         fail((struct failure){.what = "refusing to run as root",
                               .hint = "start it as the ordinary user who is to own the application's files"});
@@ -222,7 +232,7 @@ int main(int argc, char **argv, char **environment)
         hand_to_python("--join", users, environment);
     settle_descriptors(&call, environment);
     if (manner.is_from_menu)
-        keep_messages(users[0], environment); /* what was kept them before has just been closed */
+        keep_messages(name_of_start(users), environment); /* what was kept them before has just been closed */
     if (plan.header->notice)
         say(plan_string(&plan, plan.header->notice));
     call.caller_environment = environment;

@@ -71,15 +71,31 @@ int pass_notice_variables(const struct call *call, struct arena *arena, char **o
     return 0;
 }
 
+/* By its name; and a service may say that it is alive (1), but not have itself killed (trigger), since it may be another's
+ * that this process only helps. */
 static int may_pass(const char *line, size_t length)
 {
-    static const char *const names[] = {"READY=",  "RELOADING=",           "STOPPING=",       "STATUS=",       "ERRNO=",
-                                        "WATCHDOG=", "EXTEND_TIMEOUT_USEC=", "MONOTONIC_USEC=", "WATCHDOG_USEC="};
+    static const char *const names[] = {"READY=",    "RELOADING=",           "STOPPING=",       "STATUS=",
+                                        "WATCHDOG=1", "EXTEND_TIMEOUT_USEC=", "MONOTONIC_USEC=", "WATCHDOG_USEC=",
+                                        "ERRNO="};
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (length >= strlen(names[i]) && memcmp(line, names[i], strlen(names[i])) == 0)
             return 1;
     return 0;
+}
+
+/* A terminal on which the manager shows it would obey what isn't to be printed: C0, and C1 as UTF-8 has it. */
+static void make_printable(char *text, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        unsigned char now = (unsigned char)text[i], next = i + 1 < size ? (unsigned char)text[i + 1] : 0;
+
+        if (now < 0x20 || now == 0x7f)
+            text[i] = '?';
+        else if (now == 0xc2 && next >= 0x80 && next < 0xa0)
+            text[i] = text[i + 1] = '?';
+    }
 }
 
 /* Of what came, the lines that may pass, in place. */
@@ -94,6 +110,7 @@ static size_t sift(char *notice, size_t size)
         if (!may_pass(notice + start, length))
             continue;
         memmove(notice + kept, notice + start, length);
+        make_printable(notice + kept, length);
         kept += length;
         notice[kept++] = '\n'; /* at most where the line's own was, or one behind the last */
     }

@@ -7,9 +7,11 @@
  */
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "box.h"
 #include "fail.h"
@@ -18,6 +20,8 @@
 enum {
     ORDER_START = 'X',
     ORDER_ENTER = 'E',
+    ORDER_FREEZE = 'S',
+    ORDER_THAW = 'T',
     ORDER_SIZE_MAX = 16384,
     ORDER_WORDS_MAX = 256,
     GIVEN_MAX = 4,    /* descriptors that come with an order: the standard ones, and one for the exit status */
@@ -30,6 +34,7 @@ struct entered {
     int status;
 };
 static struct entered entered[ENTERED_MAX];
+static int frozen;
 
 /* Whoever waits for it learns how it ended; that nobody does any more is no reason to end the box. */
 void tell_of_end(pid_t pid, int ended_status)
@@ -76,11 +81,14 @@ static void set_terminal_type(char **environment, const char *type)
     }
 }
 
+/* The words of an order to enter. */
+enum { WORD_SERIAL, WORD_DEADLINE, WORD_DIRECTORY, WORD_TERMINAL, WORD_PROGRAM };
+
 /* The same with descriptors of whoever asked, in a directory, and with the terminal that one of them may be. */
 _Noreturn static void start_entered(const struct call *call, char *const *words, const int given[GIVEN_MAX],
                                     const sigset_t *caller_mask)
 {
-    const char *directory = words[0], *terminal = words[1], *program = words[2];
+    const char *directory = words[WORD_DIRECTORY], *terminal = words[WORD_TERMINAL], *program = words[WORD_PROGRAM];
 
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
         if ((given[fd] == fd ? fcntl(fd, F_SETFD, 0) : sys_replace(given[fd], fd)) < 0)
@@ -90,7 +98,7 @@ _Noreturn static void start_entered(const struct call *call, char *const *words,
     if (*directory && chdir(directory) != 0)
         fail((struct failure){.what = "cannot enter a directory in the box", .subject = directory, .error = errno});
     set_terminal_type(call->environment, terminal);
-    start_application(call, words + 2, caller_mask);
+    start_application(call, words + WORD_PROGRAM, caller_mask);
 }
 
 /* The words of an order, which point into it; or 0 when it is none. `size` is what it had, which may be more than what
@@ -99,7 +107,7 @@ static size_t words_of(char *order, ssize_t size, char *words[ORDER_WORDS_MAX + 
 {
     size_t count = 0;
 
-    if (size < 3 || size > ORDER_SIZE_MAX || order[size - 1] != '\0')
+    if (size < 2 || size > ORDER_SIZE_MAX || order[size - 1] != '\0')
         return 0;
     for (char *word = order + 1; word < order + size; word += strlen(word) + 1) {
         if (count == ORDER_WORDS_MAX)
@@ -159,11 +167,23 @@ static struct entered *free_place(void)
     return NULL;
 }
 
+/* Whoever asked has given up when this time has come (nanoseconds of CLOCK_BOOTTIME): nothing is to start behind his back. */
+static int is_too_late(const char *deadline)
+{
+    struct timespec now = {0};
+
+    if (clock_gettime(CLOCK_BOOTTIME, &now) != 0)
+        return 1;
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec > strtoull(deadline, NULL, 10);
+}
+
 /* Start a program on descriptors of whoever asked. Returns its pid, or minus an error's number. */
 static pid_t enter(const struct call *call, const struct order *order, char *const *words, const sigset_t *caller_mask)
 {
     struct entered *place = free_place();
 
+    if (is_too_late(words[WORD_DEADLINE]))
+        return -ETIMEDOUT;
     for (size_t i = 0; i < GIVEN_MAX; i++)
         if (is_directory(order->given[i]))
             return -EISDIR;
@@ -193,30 +213,55 @@ static pid_t start(const struct call *call, char *const *words, const sigset_t *
     return pid < 0 ? -errno : pid;
 }
 
-/* Returns the pid of what was started, or minus an error's number. */
-static pid_t carry_out(const struct call *call, struct order *order, const sigset_t *caller_mask)
+/* All that is in the box, what is being forked just now as well: the kernel sees to that for a signal to all. */
+static int signal_all(int signal)
+{
+    frozen = signal == SIGSTOP;
+    return kill(-1, signal) == 0 || errno == ESRCH ? 0 : -errno;
+}
+
+int is_frozen(void)
+{
+    return frozen;
+}
+
+/* What an order came to: a pid, 0, or minus an error's number; and which order it was, where that has a number. */
+struct reply {
+    int32_t result;
+    uint32_t serial;
+};
+
+static struct reply carry_out(const struct call *call, struct order *order, const sigset_t *caller_mask, size_t *size)
 {
     static char *words[ORDER_WORDS_MAX + 1];
     size_t count = words_of(order->text, order->size, words);
+    char kind = count > 0 ? order->text[0] : '\0';
 
-    if (count >= 1 && order->text[0] == ORDER_START && !order->is_given && *words[0])
-        return start(call, words, caller_mask);
-    if (count >= 3 && order->text[0] == ORDER_ENTER && order->is_given && *words[2])
-        return enter(call, order, words, caller_mask);
-    return -EINVAL;
+    *size = sizeof(int32_t);
+    if (kind == ORDER_START && !order->is_given && *words[0])
+        return (struct reply){.result = start(call, words, caller_mask)};
+    if ((kind == ORDER_FREEZE || kind == ORDER_THAW) && !order->is_given)
+        return (struct reply){.result = signal_all(kind == ORDER_FREEZE ? SIGSTOP : SIGCONT)};
+    if (kind == ORDER_ENTER && count > WORD_PROGRAM && order->is_given && *words[WORD_PROGRAM]) {
+        *size = sizeof(struct reply);
+        return (struct reply){.result = enter(call, order, words, caller_mask),
+                              .serial = (uint32_t)strtoul(words[WORD_SERIAL], NULL, 10)};
+    }
+    return (struct reply){.result = -EINVAL};
 }
 
-/* Carry out what the steward asks for, and tell it the pid, or minus the error's number. */
+/* Carry out what the steward asks for, and tell it what that came to. */
 void obey(const struct call *call, int orders, const sigset_t *caller_mask)
 {
     static struct order order;
 
     while (receive_order(orders, &order) == 0) {
-        pid_t pid = carry_out(call, &order, caller_mask);
+        size_t size;
+        struct reply reply = carry_out(call, &order, caller_mask, &size);
 
         for (size_t i = 0; order.is_given && i < GIVEN_MAX; i++)
             (void)close(order.given[i]);
-        if (send(orders, &pid, sizeof pid, MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof pid)
+        if (send(orders, &reply, size, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)size)
             return; /* whoever asked is gone */
     }
 }

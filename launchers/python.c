@@ -8,6 +8,7 @@
 #include <linux/limits.h>
 #include <string.h>
 
+#include "environment.h"
 #include "fail.h"
 #include "sys.h"
 
@@ -86,6 +87,9 @@ _Noreturn void exec_python(const char *const *first, char *const *rest, char *co
         words[count++] = *rest;
     }
     words[count] = NULL;
+    environment = outside_environment(environment, COMES_BACK);
+    if (!environment)
+        fail((struct failure){.what = "the environment is too long"});
     (void)execve(python, words, environment);
     fail((struct failure){.what = "cannot start the Python half", .subject = python, .error = errno, .hint = hint});
 }

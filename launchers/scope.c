@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "environment.h"
 #include "fail.h"
 #include "python.h"
 #include "sys.h"
@@ -81,7 +82,9 @@ _Noreturn static void become_service(int connection, const char *directory, char
         _exit(EXIT_SANDBOX);
     (void)umask(077);
     (void)snprintf(word, sizeof word, "connection=%d", STDERR_FILENO + 1);
-    (void)execve(python, argv, environment);
+    environment = outside_environment(environment, STAYS);
+    if (environment)
+        (void)execve(python, argv, environment);
     _exit(EXIT_SANDBOX);
 }
 

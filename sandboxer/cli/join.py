@@ -36,12 +36,13 @@ LOST = (
 )
 
 
-def main(words: list[str]) -> int:
+def main(words: list[str], manner: tuple[str, ...] = ()) -> int:
     """
     Join.
 
     Args:
         words: the application's name, then the user's words.
+        manner: words before the user's own that the launcher is to get again (launchers/main.c).
     Returns:
         The command's exit status.
     Raises:
@@ -52,14 +53,14 @@ def main(words: list[str]) -> int:
     app, *rest = words
     box = _joinable(app)
     if box is None:
-        launcher.become((APART, *words))
+        launcher.become((*manner, APART, *words))
     _wait_until_settled(box)
     try:
         inside = _handed_in(box, rest)
         return attached.run(box, Exec(words=inside, again=True), is_interactive=False)
     except StewardError as error:
         if error.what in LOST or _joinable(app) != box:
-            launcher.become((APART, *words))
+            launcher.become((*manner, APART, *words))
         raise
 
 

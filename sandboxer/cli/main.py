@@ -81,7 +81,7 @@ def main() -> int:
 
 def dispatch(words: list[str], *, debug: bool, manner: tuple[str, ...] = ()) -> int:
     """Run a verb. Raises SandboxerError."""
-    from sandboxer.errors import UsageError
+    from sandboxer.errors import NoProgramError, UsageError
 
     verb = words[0] if words else ""
     if verb == FAILED:
@@ -89,7 +89,7 @@ def dispatch(words: list[str], *, debug: bool, manner: tuple[str, ...] = ()) -> 
     if verb == JOIN:
         from sandboxer.cli import join
 
-        return join.main(words[1:])
+        return join.main(words[1:], manner)
     if verb in ("--help", "-h", "help", "--version") or (verb == "run" and _asks_for_help(words)):
         from sandboxer.cli import output, usage
 
@@ -109,7 +109,13 @@ def dispatch(words: list[str], *, debug: bool, manner: tuple[str, ...] = ()) -> 
     from sandboxer.cli.request import app_request, run_request
 
     request = run_request(words, debug=debug) if verb == "run" else app_request(words, debug=debug)
-    return launch(request, manner)
+    try:
+        return launch(request, manner)
+    except NoProgramError as error:
+        from sandboxer.cli.spelling import verb_hint
+
+        error.hint = verb_hint(verb, (*VERBS, "run", "help")) or error.hint
+        raise
 
 
 def _tell_of_failure(words: list[str]) -> int:

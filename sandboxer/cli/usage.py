@@ -32,7 +32,8 @@ Starts a program in a box that holds only what its policy grants.
   exec BOX COMMAND        one more command in a running box
   kill, freeze, thaw BOX  end it, halt it, let it go on
   doctor                  what this machine lacks, and what helps
-  --debug                 before APP or run: what is done; --version, --help
+  --apart, --debug        before APP: not in its box that runs; what is done
+  --version, --help
 example: sandbox run --set network.access=host -- curl https://example.org
 exit status: the program's own; 125 no box, 126 not executable, 127 not found"""
 

@@ -339,6 +339,9 @@ def test_a_wrong_runtime_directory_is_told_and_boxes_are_made(
     assert said in found["runtime-directory"]["cause"]
     assert remedy in found["runtime-directory"]["remedy"]
     assert "fine" == found["trial"]["state"]
+    for name in ("user-manager", "session-bus", "sound"):
+        assert ("skipped", "") == (found[name]["state"], found[name]["remedy"])
+        assert found["runtime-directory"]["title"] in found[name]["found"]
 
 
 def test_a_place_for_plans_that_cannot_be_written_is_told(
@@ -361,6 +364,7 @@ def test_root_is_told_who_should_ask(sandbox_program: Path, session: dict[str, s
     assert UNUSABLE == status
     assert ["user"] == [finding["name"] for finding in answer["findings"]]
     assert "root" in answer["findings"][0]["cause"]
+    assert "XDG_RUNTIME_DIR=/run/user/$(id -u NAME) sandbox doctor" in answer["findings"][0]["remedy"]
 
 
 def test_what_fails_only_in_a_whole_box_is_found_by_the_trial(
@@ -435,5 +439,7 @@ def test_a_healthy_session_has_nothing_that_keeps_boxes_from_being_made(desktop:
     ):
         assert "fine" == found[name]["state"], found[name]
     assert "fine" == found["trial"]["state"] == found["install"]["state"] == found["path"]["state"]
+    # Sound servers are masked in this session: only what is lifted can be started.
+    assert found["sound"]["remedy"].startswith("systemctl --user unmask "), found["sound"]
     worst = {finding["state"] for finding in answer["findings"]}
     assert (DEGRADED if "degraded" in worst else 0) == done.returncode

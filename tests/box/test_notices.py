@@ -99,6 +99,7 @@ def test_what_a_service_says_comes_from_the_launcher(planned_box: PlannedBox, ma
         "\n\n",
         "",
         "RESTART_RESET=1",
+        "WATCHDOG=trigger",
     ],
 )
 def test_what_it_may_not_say_is_kept_back(planned_box: PlannedBox, manager: Manager, said: str) -> None:
@@ -110,6 +111,12 @@ def test_of_several_lines_those_that_may_pass_do(planned_box: PlannedBox, manage
     process = start(planned_box, "MAINPID=1\nREADY=1\nFDSTORE=1\nSTATUS=a=b\n\nMAINPID=2", "STOPPING=1")
     assert ("READY=1\nSTATUS=a=b\n", process.pid, 0) == manager.hears()
     assert ("STOPPING=1\n", process.pid, 0) == manager.hears()
+
+
+def test_what_a_terminal_would_obey_is_made_printable(planned_box: PlannedBox, manager: Manager) -> None:
+    """`systemctl status` shows it as it came."""
+    process = start(planned_box, "STATUS=\x1b]0;owned\x07\x7f\x9bm \u00e9\t")
+    assert ("STATUS=?]0;owned????m \u00e9?\n", process.pid, 0) == manager.hears()
 
 
 def test_descriptors_stay_in_the_box(planned_box: PlannedBox, manager: Manager) -> None:
