@@ -60,7 +60,7 @@ def with_open_files(request: Request) -> Request:
 def _opened(file: HandedFile, taken: Container[int]) -> int:
     """A file's descriptor, inherited by what this process becomes, under a number that nobody else has."""
     try:
-        found = _found(file.path)
+        found = opened_path(file.path)
         try:
             kind = stat.S_IFMT(os.fstat(found).st_mode)
             if kind not in (stat.S_IFREG, stat.S_IFIFO):
@@ -89,7 +89,7 @@ def _opened(file: HandedFile, taken: Container[int]) -> int:
     return number
 
 
-def _found(path: str) -> int:
+def opened_path(path: str) -> int:
     """
     An O_PATH descriptor of what a path names: one component at a time, none of them by a link that a box may have made.
 

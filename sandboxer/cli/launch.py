@@ -45,12 +45,18 @@ def launch(request: Request, manner: tuple[str, ...] = ()) -> NoReturn:
             "refuses to run as root",
             hint="start it as the ordinary user who is to own the application's files",
         )
-    if request.files:
-        from sandboxer.cli.descriptors import with_open_files
+    variables: dict[str, str] = {}
+    if request.files or request.environment_files:
+        if request.environment_files:
+            from sandboxer.cli.environment_files import with_variables
 
-        request = with_open_files(request)
+            request, variables = with_variables(request)
+        if request.files:
+            from sandboxer.cli.descriptors import with_open_files
+
+            request = with_open_files(request)
         if not request.debug:  # There may be a plan: the launcher looks, and comes back if there is none.
-            launcher.become((*manner, *request.rest))
+            launcher.become((*manner, *request.rest), session.current().environment | variables)
     here = session.current()
     require_place_for_plans(here.environment)
     # Made before the host is asked anything: a plan that remembers them absent would be stale at once.
@@ -68,7 +74,7 @@ def launch(request: Request, manner: tuple[str, ...] = ()) -> NoReturn:
     stored = cache.store(plan, image, plans, _directory(here))
     if trace is not None:
         trace("launch", (time.perf_counter() - started) * 1000, stored)
-    launcher.become((*manner, AGAIN, *request.rest))
+    launcher.become((*manner, AGAIN, *request.rest), here.environment | variables)
 
 
 def without_directory(request: Request, host: Host) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 from sandboxer.errors import LaunchError
@@ -19,9 +19,9 @@ from sandboxer.host.installation import native_program
 IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
-def become(words: Iterable[str]) -> NoReturn:
+def become(words: Iterable[str], environment: Mapping[str, str] | None = None) -> NoReturn:
     """
-    Execute the launcher.
+    Execute the launcher, with these variables, or those that there are.
 
     Raises:
         LaunchError: it isn't there, or can't be executed.
@@ -32,7 +32,10 @@ def become(words: Iterable[str]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     try:
-        os.execv(program, [program, *words])  # noqa: S606
+        if environment is None:
+            os.execv(program, [program, *words])  # noqa: S606
+        else:
+            os.execve(program, [program, *words], environment)  # noqa: S606
     except OSError as error:
         raise LaunchError(
             "cannot start the launcher",

@@ -13,7 +13,7 @@ from sandboxer.policy.checks import check_variable
 from sandboxer.words import Record
 
 RUN_HINT = "sandbox run [--policy NAME|FILE] [--set KEY=VALUE ...] -- COMMAND [ARG ...]"
-TAKES_VALUE = ("--policy", "--set", "--keep-fd", "--fd")
+TAKES_VALUE = ("--policy", "--set", "--keep-fd", "--fd", "--env-file")
 DEFAULT_POLICY = "strict"
 
 
@@ -25,13 +25,21 @@ class HandedFile(Record):
     write: bool
 
 
+class EnvironmentFile(Record):
+    """A file whose variables are for the box; `optional` where it may be absent."""
+
+    path: str
+    optional: bool
+
+
 class Request(Record):
     """
     What is to be started, and how.
 
     `words` are those that choose the plan, as the launcher puts them: ("app", NAME) or ("run", OPTION...). `rest` are
-    those that the launcher is started with again: all of the command line but --debug and --fd. `files` are those of
-    --fd, which choose no plan: `descriptors` opens them, and asks anew for what they have become.
+    those that the launcher is started with again: all of the command line but --debug, --fd and --env-file. `files` are
+    those of --fd, `environment_files` those of --env-file, which choose no plan: `descriptors` and `environment_files`
+    open them, and ask anew for what they have become.
     """
 
     words: tuple[str, ...]
@@ -40,6 +48,7 @@ class Request(Record):
     settings: tuple[str, ...] = ()
     keep_fds: tuple[int, ...] = ()
     files: tuple[HandedFile, ...] = ()
+    environment_files: tuple[EnvironmentFile, ...] = ()
     flags: PlanFlag = PlanFlag(0)
     debug: bool = False
 
@@ -77,6 +86,7 @@ def run_request(words: list[str], *, debug: bool) -> Request:
     chosen: list[str] = ["run"]
     policy, settings, keep_fds, flags = "", [], [], PlanFlag(0)
     files: list[HandedFile] = []
+    environment_files: list[EnvironmentFile] = []
     options = iter(words[1:end])
     for option in options:
         name, equals, value = option.partition("=")
@@ -98,6 +108,9 @@ def run_request(words: list[str], *, debug: bool) -> Request:
         if name == "--fd":
             files.append(_handed_file(value, files))
             continue
+        if name == "--env-file":
+            environment_files.append(_environment_file(value))
+            continue
         chosen += given
         if name == "--policy":
             if policy:
@@ -116,6 +129,7 @@ def run_request(words: list[str], *, debug: bool) -> Request:
         settings=tuple(settings),
         keep_fds=tuple(keep_fds),
         files=tuple(files),
+        environment_files=tuple(environment_files),
         flags=flags,
         debug=debug,
     )
@@ -131,6 +145,14 @@ def _descriptor(value: str) -> int:
     return int(value)
 
 
+def _environment_file(value: str) -> EnvironmentFile:
+    """[-]PATH, as EnvironmentFile= of systemd has it."""
+    path = value.removeprefix("-")
+    if not path:
+        raise UsageError("--env-file needs a path", hint="sandbox run --env-file ./.env -- ...")
+    return EnvironmentFile(path=path, optional=path != value)
+
+
 def _handed_file(value: str, before: list[HandedFile]) -> HandedFile:
     """NAME=PATH, with :ro or :rw at its end."""
     name, equals, path = value.partition("=")
@@ -138,7 +160,9 @@ def _handed_file(value: str, before: list[HandedFile]) -> HandedFile:
     if not equals or not path or complaint is not None:
         wrong = complaint.wrong if complaint is not None else "expected NAME=PATH, or NAME=PATH:rw"
         raise UsageError(
-            "cannot understand --fd", subject=f"{value}: {wrong}", hint="sandbox run --fd DATA=./data.csv -- ..."
+            "cannot understand --fd",
+            subject=f"{value}: {wrong}",
+            hint="sandbox run --fd DATA=./data.csv -- ...",
         )
     if any(other.name == name for other in before):
         raise UsageError(

@@ -78,7 +78,12 @@ def install() -> int:
     unit_store.link(*_enabling(directory))
     if _tell("daemon-reload"):
         unit_store.tell_manager("start", units.SCOPES_SOCKET)
-    output.write("systemctl --user start sandbox@APP runs an application in its box.\n")
+    output.show(
+        [
+            _listed("installed", (*paths.values(), _enabling(directory)[0])),
+            line("To run an application in its box: systemctl --user start sandbox@APP"),
+        ]
+    )
     return 0
 
 
@@ -93,10 +98,13 @@ def remove() -> int:
         unit_store.require_ours(path)
     if unit_store.manager_runs(session.current().environment):
         unit_store.tell_manager("stop", units.SCOPES_SOCKET, "sandboxer-scopes.service")
-    unit_store.unlink(*_enabling(directory))
+    link, target = _enabling(directory)
+    enabled = [link] if os.path.islink(link) else []
+    unit_store.unlink(link, target)
     for path in reversed(there):  # the first one may know of directories that were made for all
         unit_store.remove(path)
     _tell("daemon-reload")
+    output.show([_listed("removed", (*there, *enabled))])
     return 0
 
 
@@ -106,7 +114,16 @@ def new(app: str) -> int:
         raise UsageError(
             "an application goes by its name", subject=f"{app}: {complaint.wrong}", hint="sandbox list"
         )
-    effective = layers.load(app, Anywhere(session.current()))
+    host = Anywhere(session.current())
+    known = layers.names("apps", host)
+    if app not in known:
+        near = layers.nearest(app, known)
+        raise UsageError(
+            "no policy has this name",
+            subject=app,
+            hint=f"sandbox unit new {near}" if near else "sandbox list",
+        )
+    effective = layers.load(app, host)
     path = os.path.join(_directory(), units.own_name(app))
     if os.path.lexists(path):
         raise ResolveError(
@@ -114,14 +131,16 @@ def new(app: str) -> int:
             subject=path,
             hint=f"systemctl --user edit --full {units.own_name(app)}",
         )
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(units.new_text(app, effective, native_program()))
-    except OSError as error:
-        raise ResolveError("cannot write a unit", subject=f"{path}: {error.strerror or error}") from error
+    unit_store.create(path, units.new_text(app, effective, native_program()))
     _tell("daemon-reload")
-    output.write(f"{path}\n")
+    output.show(
+        [
+            _listed("written", [path]),
+            line(
+                f"To start it now and with each session: systemctl --user enable --now {units.own_name(app)}"
+            ),
+        ]
+    )
     return 0
 
 
@@ -187,11 +206,16 @@ def page(found: list[Wrapping]) -> Iterable[Block]:
     yield from [line(path, indent=2) for path in (*installed(), *own_units())] or [
         line("nothing; to change that: sandbox unit install", indent=2)
     ]
-    yield from (EMPTY, heading("Services that run in a box"))
+    yield from (EMPTY, heading("Wrapped services"))
     if not found:
         yield line("none; to change that: sandbox unit wrap NAME.service", indent=2)
         return
-    tones = {State.CURRENT: Tone.GOOD, State.STALE: Tone.WARNING, State.BROKEN: Tone.HOLE}
+    tones = {
+        State.CURRENT: Tone.GOOD,
+        State.OUTSIDE: Tone.WARNING,
+        State.STALE: Tone.WARNING,
+        State.BROKEN: Tone.HOLE,
+    }
     for item in found:
         yield Table(
             rows=(
@@ -221,6 +245,13 @@ def _facts(item: Wrapping) -> dict[str, object]:
         "reasons": list(item.reasons),
         "path": item.path,
     }
+
+
+def _listed(became: str, paths: Iterable[str]) -> Table:
+    """What became of files, one a row."""
+    return Table(
+        rows=tuple((Part(text=became, tone=Tone.GOOD), Part(text=output.from_home(path))) for path in paths)
+    )
 
 
 def _directory() -> str:
@@ -265,8 +296,8 @@ ACTIONS = {
         "sandbox unit unwrap syncthing",
     ),
     "check": (
-        "which wrapped units have changed since; 1 if there are some",
-        "Tells which drop-ins wouldn't be written today as they are. Exit status 1 if there are some.",
+        "which wrapped units have changed since, or still run outside; 1 if there are some",
+        "Tells which drop-ins wouldn't be written so today, and what still runs outside. Exit status 1 if any.",
         "sandbox unit check",
     ),
     "list": (

@@ -11,12 +11,11 @@ from __future__ import annotations
 import os
 import time
 
-from sandboxer.cli import attached
+from sandboxer.cli import attached, launcher
 from sandboxer.cli.request import run_request
 from sandboxer.desktop.units.commands import MAIN_PID
-from sandboxer.errors import LaunchError, StewardError
+from sandboxer.errors import StewardError
 from sandboxer.host import session
-from sandboxer.host.installation import native_program
 from sandboxer.steward import boxes
 from sandboxer.steward.boxes import Box
 from sandboxer.steward.control import Exec
@@ -33,16 +32,13 @@ ENV = "/usr/bin/env"
 def main(argv: list[str]) -> int:
     """Run it. Returns its exit status. Raises SandboxerError."""
     ends = argv[:1] == [ENDS]
-    request = run_request(["run", *argv[ends:]], debug=False)
+    words = ["run", *argv[ends:]]
+    request = run_request(words, debug=False)
     here = session.current()
     directory = boxes.boxes_directory(here)
     box = _box_of(here.environment.get("MAINPID", ""), directory)
     if box is None:
-        program = native_program()
-        try:
-            os.execv(program, [program, *request.rest])  # noqa: S606
-        except OSError as error:
-            raise LaunchError("cannot start the launcher", subject=f"{program}: {error.strerror}") from error
+        launcher.become(words)
     command = request.rest[request.rest.index("--") + 1 :]
     told = [f"{name}={here.environment[name]}" for name in TOLD if name in here.environment]
     try:

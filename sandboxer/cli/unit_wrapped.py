@@ -8,12 +8,14 @@ written now. It reads policies and units, and writes the drop-in alone.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shlex
 import subprocess
 from collections.abc import Sequence
 from enum import Enum
 
-from sandboxer.cli import output
+from sandboxer.cli import output, unit_running
 from sandboxer.cli.output import Part, Tone, line
 from sandboxer.cli.survey import Anywhere
 from sandboxer.desktop.units import files as unit_files
@@ -25,20 +27,22 @@ from sandboxer.desktop.units.specifiers import Meanings, meanings
 from sandboxer.desktop.units.wrap import DROP_IN, Choice, Wrapped
 from sandboxer.errors import ResolveError, SandboxerError
 from sandboxer.grants import paths
+from sandboxer.grants.files import changeable
 from sandboxer.host import session
 from sandboxer.host.installation import native_program
 from sandboxer.policy import layers
 from sandboxer.policy.checks import check_name
 from sandboxer.policy.effective import Effective
-from sandboxer.words import Record
+from sandboxer.words import Record, changed
 
 TIMEOUT_S = 20
 
 
 class State(Enum):
-    """How a drop-in stands to what would be written now."""
+    """How a drop-in stands to what would be written now; OUTSIDE: well, but what runs was started before it."""
 
     CURRENT = "in a box"
+    OUTSIDE = "still outside"
     STALE = "in a box, but changed since"
     BROKEN = "not to be relied on"
 
@@ -82,21 +86,51 @@ def wrap_unit(
         f"written by `sandbox unit wrap`; `sandbox unit unwrap {found.name}` takes it away",
     )
     told = _reload()
+    notes = list(wrapped.notes)
+    if not policy and choice.policy == layers.STRICT:
+        notes.insert(0, _no_policy(unit_wrap.main_program(found, known)))
+    if wrapped.missed:
+        notes.append(_missed(found.name, choice, wrapped.missed))
     output.show(
         [
             line(
-                Part(text=found.name, tone=Tone.HEADING), f" runs in a box, under the policy {choice.policy}."
+                Part(text=found.name, tone=Tone.HEADING),
+                f" will run in a box, under the policy {choice.policy}.",
             ),
             *(line(grant, indent=2) for grant in wrapped.grants),
-            *(line(Part(text=note, tone=Tone.WARNING), indent=2) for note in wrapped.notes),
-            line(
-                f"It holds from its next start: systemctl --user restart {found.name}"
-                if told
-                else "No user manager runs here to be told: it holds from the next session."
-            ),
+            *(line(Part(text=note, tone=Tone.WARNING), indent=2) for note in notes),
+            line(_from_when(found.name) if told else "No user manager runs here: from the next session on."),
         ]
     )
     return 0
+
+
+def _no_policy(program: str) -> str:
+    return (
+        f"no policy is for {os.path.basename(program) or 'its program'}, so it gets no network, no display and a "
+        "throw-away home; to choose one: --policy NAME"
+    )
+
+
+def _missed(name: str, choice: Choice, paths: Sequence[str]) -> str:
+    """Of paths that are named and not shown: the command that shows them besides."""
+    shown = [output.from_home(path) for path in paths]
+    settings = [*choice.settings, f"files.read={json.dumps(shown, ensure_ascii=False)}"]
+    words = " ".join(f"--set {shlex.quote(setting)}" for setting in settings)
+    return f"not in the box: {', '.join(shown)}; if it needs them: sandbox unit wrap {name} {words}"
+
+
+def _from_when(name: str) -> str:
+    outside = unit_running.outside([name])
+    return (
+        f"It runs outside until then: {_restart(outside)}"
+        if outside
+        else f"From its next start on: {_restart([name])}"
+    )
+
+
+def _restart(names: Sequence[str]) -> str:
+    return f"systemctl --user restart {' '.join(name.replace('@.', '@INSTANCE.') for name in names)}"
 
 
 def unwrap_unit(word: str) -> int:
@@ -113,7 +147,7 @@ def unwrap_unit(word: str) -> int:
         )
     unit_store.remove(path)
     _reload()
-    output.write(f"{name} runs outside again from its next start: systemctl --user restart {name}\n")
+    output.write(f"{name} runs outside again from its next start: {_restart([name])}\n")
     return 0
 
 
@@ -131,7 +165,18 @@ def all_wrapped(names: Sequence[str]) -> list[Wrapping]:
     for name in wanted:
         if name not in there:
             raise ResolveError("this unit isn't wrapped", subject=name, hint="sandbox unit list")
-    return [_compared(name) for name in wanted or there]
+    outside = unit_running.outside(wanted or there)
+    return [_told_of_running(_compared(name), outside) for name in wanted or there]
+
+
+def _told_of_running(item: Wrapping, outside: Sequence[str]) -> Wrapping:
+    """What is told of a unit, with what runs of it outside."""
+    names = [name for name in outside if item.name in (name, unit_files.instance_of(name)[2])]
+    if not names:
+        return item
+    reason = f"it was started before it was wrapped: systemctl --user restart {' '.join(names)}"
+    state = State.OUTSIDE if item.state is State.CURRENT else item.state
+    return changed(item, state=state, reasons=(*item.reasons, reason))
 
 
 def drop_in_path(name: str) -> str:
@@ -146,7 +191,7 @@ def _compared(name: str) -> Wrapping:
     grants: tuple[str, ...] = ()
     try:
         text = unit_store.read(path)
-        choice, sources, variables = unit_wrap.recorded(text)
+        choice, sources = unit_wrap.recorded(text)
         unit_store.require_ours(path)
         found, known = _look(name)
         wrapped = _wrapped(found, known, choice)
@@ -156,14 +201,10 @@ def _compared(name: str) -> Wrapping:
         return _wrapping(name, path, State.BROKEN, choice, grants, (reason,))
     if unit_store.body_of(text) == wrapped.body:
         return _wrapping(name, path, State.CURRENT, choice, grants, ())
-    _, now, new_variables = unit_wrap.recorded(wrapped.body)
+    _, now = unit_wrap.recorded(wrapped.body)
     reasons = [f"{file} has changed" for file in sources if file in now and now[file] != sources[file]]
     reasons += [f"{file} is gone" for file in sources if file not in now]
     reasons += [f"{file} is new" for file in now if file not in sources]
-    added = [item for item in new_variables if item not in variables]
-    gone = [item for item in variables if item not in new_variables]
-    reasons += [f"it sets {variable} now, which the box doesn't let in" for variable in added]
-    reasons += [f"it doesn't set {variable} any more" for variable in gone]
     reasons = reasons or ["the launcher, a program's place or the policy has changed"]
     return _wrapping(
         name, path, State.STALE, choice, grants, (*reasons, f"to renew it: sandbox unit wrap {name}")
@@ -193,16 +234,27 @@ def _look(name: str) -> tuple[Found, Meanings]:
 
 
 def _wrapped(found: Found, known: Meanings, choice: Choice) -> Wrapped:
-    return unit_wrap.wrap(found, choice, known, native_program(), shown=_shown(_effective(choice)))
+    effective = _effective(choice)
+    return unit_wrap.wrap(
+        found, choice, known, native_program(), shown=_shown(effective), writable=_writable(effective)
+    )
+
+
+def _writable(effective: Effective) -> tuple[str, ...]:
+    """Real paths of what a policy by itself lets be changed; "/" where that can't be told."""
+    try:
+        return tuple(changeable(effective, Anywhere(session.current())))
+    except ResolveError:  # nothing there: the start will tell
+        return ("/",)
 
 
 def _shown(effective: Effective) -> tuple[str, ...]:
-    """The host paths that a policy shows by itself; "/" where it shares whatever the program is started in."""
+    """The host paths that a policy shows by itself; "/" besides where it shares what the program is started in."""
     files = effective.policy.files
-    if files.working_directory != "none":
-        return ("/",)
-    host, shown = Anywhere(session.current()), list[str]()
-    for key, texts in (("files.read", files.read), ("files.write", files.write), ("files.own", files.own)):
+    host = Anywhere(session.current())
+    shown = ["/"] if files.working_directory != "none" else []
+    granted = (("read", files.read), ("write", files.write), ("own", files.own), ("system", files.system))
+    for key, texts in ((f"files.{name}", texts) for name, texts in granted):
         for text in texts:
             with contextlib.suppress(ResolveError):  # nothing there: the start will tell
                 shown += [place.real for place in paths.places(text, host, effective.origin(key, text))]

@@ -114,6 +114,11 @@ def test_readiness_status_and_reload_pass_through_a_box(units: Units) -> None:
         units.desktop.processes(os.path.basename(os.path.realpath("/usr/bin/python3")))[-1]
     )
     main = units.desktop.property("told.service", "MainPID")
+    for word in ("told.service", "told"):
+        listed = units.desktop.run("sandbox", "ps", word, "--json").stdout
+        (box,) = json.loads(listed)["boxes"]
+        assert ("told.service", int(main)) == (box["unit"], box["launcher"])
+    assert "UNIT" in units.desktop.run("sandbox", "ps").stdout
     units.desktop.systemctl("reload", "told.service")
     units.desktop.until(
         lambda: len(units.said("reload")) == 2, "both reloads: by the launcher, and in the box"
@@ -181,23 +186,69 @@ def test_exit_codes_and_signals_are_the_applications(
 
 
 def test_variables_of_the_unit_and_its_files_get_in_and_no_others(units: Units) -> None:
-    (units.state / "env").write_text("# one\nFROM_FILE='two words'\nUNSET=x\n")
+    (units.state / "env").write_text("# one\nFROM_FILE='two words'\nONE=2\n")
     units.write(
         "vars.service",
-        f'[Service]\nType=exec\nExecStart={units.command}\nEnvironment=ONE=1 "TWO=a b"\n'
-        f"EnvironmentFile={units.state}/env\nUnsetEnvironment=UNSET\n",
+        f'[Service]\nType=exec\nExecStart={units.command}\nEnvironment=ONE=1 "TWO=a b" LD_LIBRARY_PATH=/x\n'
+        f"EnvironmentFile={units.state}/env\nEnvironmentFile=-{units.state}/none\n",
     )
     units.wrap("vars.service")
     units.desktop.systemctl("set-environment", "OF_THE_SESSION=secret")
     units.desktop.systemctl("start", "vars.service")
     environment = units.started()["environment"]
-    assert ("1", "a b", "two words") == (environment["ONE"], environment["TWO"], environment["FROM_FILE"])
-    assert {"OF_THE_SESSION", "UNSET"}.isdisjoint(environment)
+    assert ("2", "a b", "two words") == (environment["ONE"], environment["TWO"], environment["FROM_FILE"])
+    assert "/x" == environment["LD_LIBRARY_PATH"]
+    assert not any(name == "OF_THE_SESSION" or name.startswith("SANDBOXER") for name in environment)
+    (units.state / "env").write_text("ADDED=1\n")
     units.sandbox("check")
-    (units.state / "env").write_text("FROM_FILE=x\nADDED=1\n")
-    told = units.sandbox("check", status=1)
-    assert "it sets ADDED now" in told
-    assert "it doesn't set UNSET any more" in told
+    units.desktop.systemctl("restart", "vars.service")
+    units.desktop.until(lambda: len(units.said("started")) == 2, "the second start")
+    assert ("1", "1") == (units.started()["environment"]["ADDED"], units.started()["environment"]["ONE"])
+
+
+def test_a_file_that_the_application_can_write_leads_nothing_outside(units: Units) -> None:
+    """The file could name plans of the application's own making, and which process outside gets the signal."""
+    units.write(
+        "own.service",
+        f"[Service]\nType=exec\nExecStart={units.command}\nConfigurationDirectory=own\n"
+        "EnvironmentFile=-%E/own/env\nExecReload=/bin/kill -HUP $MAINPID\n",
+    )
+    units.wrap("own.service")
+    place = units.desktop.home / ".config/own"
+    place.mkdir()
+    forged = {"HOME": str(place), "XDG_RUNTIME_DIR": f"{place}/run", "MAINPID": "1", "PYTHONPATH": str(place)}
+    (place / "env").write_text("".join(f"{name}={value}\n" for name, value in forged.items()))
+    (place / "sitecustomize.py").write_text(f"open('{units.state}/escaped', 'w').close()")
+    units.desktop.systemctl("start", "own.service")
+    environment = units.started()["environment"]
+    assert forged == {name: environment[name] for name in forged}
+    assert units.started()["namespace"] != units.desktop.facts(1)["mnt"]
+    units.desktop.systemctl("reload", "own.service")
+    units.desktop.until(lambda: len(units.said("reload")) == 1, "the signal")
+    assert ["env", "sitecustomize.py"] == sorted(os.listdir(place)), "no plans, no boxes"
+    assert not (units.state / "escaped").exists()
+
+
+def test_no_program_that_the_application_has_made_runs_outside(units: Units) -> None:
+    """Neither as the kill of a reload, nor by a command that comes into the unit after it was wrapped."""
+    place = units.state / "bin"
+    place.mkdir()
+    say = f"#!/bin/sh\nreadlink /proc/self/ns/mnt >>{units.state}/where\n"
+    (place / "kill").write_text(say)
+    (place / "kill").chmod(0o755)
+    text = (
+        f"[Service]\nType=exec\nExecSearchPath={place}:/usr/bin\nExecStart={units.command}\n"
+        "ExecReload=kill -HUP $MAINPID\n"
+    )
+    units.write("late.service", text)
+    units.wrap("late.service")
+    units.write("late.service", f"{text}ExecStartPre={place}/kill\n")
+    units.desktop.systemctl("start", "late.service")
+    units.started()
+    assert not (units.state / "where").exists()
+    assert "late.service has changed" in units.sandbox("check", status=1)
+    units.desktop.systemctl("reload", "late.service")
+    assert [units.started()["namespace"]] == (units.state / "where").read_text().splitlines()
 
 
 def test_words_reach_the_application_as_they_would_outside(units: Units) -> None:
@@ -231,8 +282,8 @@ def test_the_directories_that_systemd_makes_for_a_service_are_its_own(units: Uni
     program.chmod(0o755)
     units.write(
         "dirs.service",
-        "[Service]\nType=oneshot\nRemainAfterExit=yes\nStateDirectory=mine\nRuntimeDirectory=mine/%N\nSetCredential=word:entrusted\n"
-        f"CacheDirectory=mine\nWorkingDirectory=%S/mine\nExecStart={program}\n",
+        "[Service]\nType=oneshot\nRemainAfterExit=yes\nStateDirectory=dirs\nRuntimeDirectory=mine/%N\nSetCredential=word:entrusted\n"
+        f"CacheDirectory=mine\nWorkingDirectory=%S/dirs\nExecStart={program}\n",
     )
     units.wrap("dirs.service")
     units.desktop.systemctl("start", "dirs.service")
@@ -354,9 +405,55 @@ def test_what_was_wrapped_is_restored_to_the_byte(units: Units) -> None:
     assert units.started()["namespace"] == units.desktop.facts(1)["mnt"]
 
 
+def test_what_was_started_before_it_was_wrapped_is_said_to_be_outside_until_it_is_restarted(
+    units: Units,
+) -> None:
+    script = units.desktop.home / "web.py"
+    script.write_text("import time\ntime.sleep(1000)\n")
+    units.write("web.service", "[Service]\nExecStart=/usr/bin/python3 %h/web.py\n")
+    units.write("many@.service", "[Service]\nExecStart=/bin/sleep 1000\n")
+    units.desktop.systemctl("start", "web.service", "many@1.service")
+    told = units.sandbox("wrap", "web.service", "--policy", "strict")
+    assert "web.service will run in a box, under the policy strict." in told
+    assert "It runs outside until then: systemctl --user restart web.service" in told
+    assert """sandbox unit wrap web.service --set 'files.read=["~/web.py"]'""" in told
+    assert "INVOCATION_ID" not in told
+    told = units.sandbox("wrap", "many@")
+    assert "no policy is for sleep" in told
+    assert "It runs outside until then: systemctl --user restart many@1.service" in told
+    found = {one["name"]: one for one in json.loads(units.sandbox("list", "--json"))["wrapped"]}
+    assert {"many@.service": "outside", "web.service": "outside"} == {
+        name: one["state"] for name, one in found.items()
+    }
+    assert "systemctl --user restart many@1.service" in found["many@.service"]["reasons"][0]
+    assert "still outside" in units.sandbox("list")
+    units.sandbox("check", status=1)
+    told = units.sandbox("wrap", "web.service", "--set", 'files.read=["~/web.py"]')
+    assert "not in the box" not in told
+    units.desktop.systemctl("restart", "web.service", "many@1.service")
+    units.desktop.until(
+        lambda: any(map(units.desktop.in_a_box, units.desktop.processes("sleep"))),
+        "the application in its box",
+    )
+    assert ["current", "current"] == [
+        one["state"] for one in json.loads(units.sandbox("check", "--json"))["units"]
+    ]
+
+
+def test_a_unit_is_made_only_for_an_application_that_has_a_policy(units: Units) -> None:
+    assert "no policy has this name" in units.sandbox("new", "nosuchapp", status=125)
+    assert not list(units.directory.glob("sandbox-*"))
+    told = units.sandbox("new", "firefox")
+    assert "systemctl --user enable --now sandbox-firefox.service" in told
+
+
 def test_install_makes_the_template_and_remove_leaves_nothing(units: Units) -> None:
     before = _tree(units.desktop.home)
-    units.sandbox("install")
+    installed = [
+        line.split()[1] for line in units.sandbox("install").splitlines() if line.startswith("installed")
+    ]
+    assert all((units.desktop.home / path.removeprefix("~/")).exists() for path in installed)
+    assert len(installed) == 4
     assert "active" == units.desktop.property("sandboxer-scopes.socket", "ActiveState")
     units.desktop.run("sandbox", "list")
     policies = units.desktop.home / ".config/sandboxer/apps"
@@ -371,7 +468,7 @@ def test_install_makes_the_template_and_remove_leaves_nothing(units: Units) -> N
     units.desktop.systemctl("stop", "sandbox@sleeper-x")
     units.desktop.until(lambda: not units.desktop.processes("sleep"), "the application's end")
     shutil.rmtree(units.desktop.home / ".config/sandboxer")
-    units.sandbox("remove")
+    assert installed == [line.split()[1] for line in units.sandbox("remove").splitlines()]
     kept = {path: text for path, text in _tree(units.desktop.home).items() if ".config" in path.split("/")}
     assert {path: text for path, text in before.items() if ".config" in path.split("/")} == kept
 

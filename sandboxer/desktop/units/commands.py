@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 
+from sandboxer.desktop.units.environment import file_words
 from sandboxer.desktop.units.specifiers import Meanings
 from sandboxer.desktop.units.templates import first_word
 from sandboxer.desktop.units.text import Unit
@@ -29,7 +30,8 @@ MAIN_PID = "2"
 """The application's number in its box: launchers/init.c forks it before anything else."""
 SHELL = "/bin/bash"
 AS_ARGV0 = 'exec -a "$0" "$@"'
-KILLS = ("kill", "/bin/kill", "/usr/bin/kill")
+KILLS = ("/bin/kill", "/usr/bin/kill")
+"""By their full paths: what a search finds could be the application's own."""
 SIGNAL = re.compile(r"-[A-Z0-9+]+", re.ASCII)
 MAIN_PID_BRACED = re.compile(r"(?<!\$)\$\{MAINPID\}")
 
@@ -66,9 +68,11 @@ def is_shown(command: Command, unit: Unit, meanings: Meanings) -> bool:
 
 
 def is_plain_kill(command: Command) -> bool:
-    """Whether a command is nothing but a signal to the main process."""
+    """Whether a command is nothing but a signal to the main process, sent by the system's own program."""
     words = [word.value for word in command.words]
-    if command.program not in KILLS or "@" in command.prefixes or not command.expands or not words:
+    if command.program not in KILLS or not os.path.realpath(command.program).startswith("/usr/"):
+        return False
+    if "@" in command.prefixes or not command.expands or not words:
         return False
     *options, target = words
     if options[-1:] == ["--"]:
@@ -86,30 +90,43 @@ class Lines:
     """The unit's commands as the drop-in has them: key → lines; and what there is to say of them."""
 
     def __init__(
-        self, unit: Unit, kind: str, meanings: Meanings, launcher: str, policy: str, settings: tuple[str, ...]
+        self,
+        unit: Unit,
+        kind: str,
+        meanings: Meanings,
+        launcher: str,
+        policy: str,
+        settings: tuple[str, ...],
+        *,
+        files: tuple[str, ...] = (),
+        boxes_kill: bool = False,
     ) -> None:
+        """`files` are those of EnvironmentFile=; with `boxes_kill` no command at all stays outside."""
         self._unit, self._meanings, self._launcher = unit, meanings, launcher
-        self._policy, self._settings = policy, settings
-        self.lines: dict[str, list[str]] = {}
+        self._policy, self._settings, self._files, self._boxes_kill = policy, settings, files, boxes_kill
+        # all keys: what comes into the unit later has no effect, until it is wrapped again
+        self.lines: dict[str, list[str]] = {key: [] for key in (*IN_OWN_BOX, *IN_MAIN_BOX)}
         self.notes: list[str] = []
         for key in (*IN_OWN_BOX, *IN_MAIN_BOX):
             joins = key in IN_MAIN_BOX and kind != "oneshot"
             for setting in unit.values(key):
                 for command in commands(setting.value):
-                    self.lines.setdefault(key, []).append(self._line(command, key, joins=joins))
+                    self.lines[key].append(self._line(command, key, joins=joins))
         if kind == "oneshot" and sum(map(len, self.lines.values())) > 1:
             self.notes.append(
                 "each command has a box of its own: what one leaves in /tmp, the next doesn't see"
             )
 
     def _line(self, command: Command, key: str, *, joins: bool) -> str:
-        if is_plain_kill(command):
+        if is_plain_kill(command) and not self._boxes_kill:
             return " ".join([f"{command.prefixes}{command.program}", *(word.text for word in command.words)])
         expands = command.expands
         verb = ("unit", "control", *(("--ends",) if key == "ExecStop" else ())) if joins else ("run",)
         ours = [quoted(word, expands=expands) for word in (*verb, "--policy", self._policy)]
         for setting in self._settings:
             ours += ["--set", quoted(setting, expands=expands, specifiers=True)]
+        for path in self._files:
+            ours += file_words(path, expands=expands)
         prefixes = command.prefixes.replace("@", "")
         rest = [_rewritten(word, command, joins=joins) for word in command.words[_called(command) :]]
         return " ".join(
@@ -128,6 +145,13 @@ class Lines:
             return
         if not command.words:
             raise ResolveError("a command with @ has no name to be called by", subject=command.program)
+        name = command.words[0].value
+        if command.expands and name.startswith("$") and name[1:2] not in ("{", "$"):
+            raise ResolveError(
+                "cannot call a program by a name that isn't known",
+                subject=f"@{command.program} {name}: the variable may hold no word, or several",
+                hint=f"write the name itself, or ${{{name[1:]}}}, which is one word",
+            )
         if not os.path.exists(SHELL):
             raise ResolveError(
                 "cannot call a program by another name",

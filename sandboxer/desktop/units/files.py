@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 
 from sandboxer.errors import ResolveError, UsageError
+from sandboxer.policy.layers import nearest
 from sandboxer.words import Record
 
 SUFFIX = ".service"
@@ -25,6 +26,8 @@ MASK = "/dev/null"
 LINKS_MAX = 8
 TIMEOUT_S = 20
 TRANSIENT = "/systemd/transient"
+CLOSE = 0.8
+"""How near a name has to be to what was typed: all of them end alike."""
 
 
 class Found(Record):
@@ -157,10 +160,12 @@ def _fragment(name: str, directories: Sequence[str]) -> str:
                     hint=f"systemctl --user unmask {name}",
                 )
             return path
+    services = {entry for place in directories for entry in _entries(place) if entry.endswith(SUFFIX)}
+    near = nearest(name, sorted(services), cutoff=CLOSE)
     raise ResolveError(
         "there is no such user unit",
-        subject=f"{name}: in none of {', '.join(directories)}",
-        hint="systemctl --user list-unit-files --type=service",
+        subject=name,
+        hint=f"did you mean {near}?" if near else "systemctl --user list-unit-files --type=service",
     )
 
 
@@ -203,12 +208,15 @@ def _entries(directory: str) -> list[str]:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read(FILE_SIZE_MAX)
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            text = file.read(FILE_SIZE_MAX + 1)
     except OSError as error:
         raise ResolveError(
             "cannot read a file of the unit", subject=f"{path}: {error.strerror or error}"
         ) from error
+    if len(text) > FILE_SIZE_MAX:
+        raise ResolveError("a file of the unit is too large", subject=f"{path}: over {FILE_SIZE_MAX} letters")
+    return text
 
 
 def _base(path: str) -> str:

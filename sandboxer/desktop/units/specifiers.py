@@ -67,11 +67,11 @@ def meanings(
         "V": "/var/tmp",  # noqa: S108
     }
     prefix, instance, template = instance_of(name)
+    last = prefix.rpartition("-")[2]
+    known |= {"p": prefix, "P": _unescaped(prefix), "j": last, "J": _unescaped(last)}
     if "@" not in name or template:
-        known |= {"n": name, "N": name.removesuffix(SUFFIX), "p": prefix, "P": _unescaped(prefix)}
+        known |= {"n": name, "N": name.removesuffix(SUFFIX)}
         known |= {"i": instance, "I": _unescaped(instance), "f": f"/{_unescaped(instance or prefix)}"}
-        last = prefix.rpartition("-")[2]
-        known |= {"j": last, "J": _unescaped(last)}
     return Meanings(known=known)
 
 

@@ -13,8 +13,9 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from sandboxer.desktop.unwritable import remedy
 from sandboxer.errors import ResolveError
 
 SEAL = re.compile(r"# sandboxer: ([0-9a-f]{64}) ([0-9]{1,3}) ", re.ASCII)
@@ -38,14 +39,31 @@ def write(path: str, body: str, words: str) -> None:
     Raises:
         ResolveError: something else is there, or it can't be written.
     """
-    made = _made(read(path)) if os.path.lexists(path) else 0
-    if os.path.lexists(path):
+    there, fresh = os.path.lexists(path), 0
+    if there:
         require_ours(path)
     try:
-        made = made or _make_directories(os.path.dirname(path))
-        _replace(path, body, made, words)
+        fresh = _make_directories(os.path.dirname(path))
+        _replace(path, body, _made(read(path)) if there else fresh, words)
     except OSError as error:
-        raise ResolveError("cannot write a unit", subject=f"{path}: {error.strerror or error}") from error
+        _remove_directories(path, fresh)
+        raise _cannot("write", path, error) from error
+
+
+def create(path: str, text: str) -> None:
+    """
+    Write a file that is the user's own from then on: nothing of ours, not sealed.
+
+    Raises:
+        ResolveError: there is one already, or it can't be written.
+    """
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "x", encoding="utf-8") as file, _removed_unless_whole(path):
+            file.write(text)
+            file.flush()
+    except OSError as error:
+        raise _cannot("write", path, error) from error
 
 
 def remove(path: str) -> None:
@@ -59,9 +77,9 @@ def remove(path: str) -> None:
     made = _made(read(path))
     try:
         os.unlink(path)
+        _remove_directories(path, made)
     except OSError as error:
-        raise ResolveError("cannot remove a unit", subject=f"{path}: {error.strerror or error}") from error
-    _remove_directories(path, made)
+        raise _cannot("remove", path, error) from error
 
 
 def _remove_directories(path: str, made: int) -> None:
@@ -139,7 +157,7 @@ def link(path: str, target: str) -> None:
             return
         os.symlink(target, path)
     except OSError as error:
-        raise ResolveError("cannot enable a unit", subject=f"{path}: {error.strerror or error}") from error
+        raise _cannot("enable", path, error) from error
 
 
 def unlink(path: str, target: str) -> None:
@@ -163,9 +181,31 @@ def tell_manager(*words: str) -> None:
     Raises:
         ResolveError: it failed.
     """
+    _ask(*words)
+
+
+def main_processes(names: Sequence[str]) -> list[tuple[str, int]]:
+    """
+    The services of these names that run, a template's instances among them, and the pids of their main processes.
+
+    Raises:
+        ResolveError: the manager doesn't tell.
+    """
+    escaped = (name.replace("\\", "\\\\").replace("@.", "@*.") if "@." in name else name for name in names)
+    text = _ask("show", "--property=Id,MainPID", "--", *escaped) if names else ""
+    found: list[tuple[str, int]] = []
+    for block in text.split("\n\n"):
+        said = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        pid = said.get("MainPID", "0")
+        if pid.isascii() and pid.isdigit() and int(pid):
+            found.append((said.get("Id", ""), int(pid)))
+    return found
+
+
+def _ask(*words: str) -> str:
     command = ["systemctl", "--user", "--no-ask-password", *words]
     try:
-        subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
     except (OSError, subprocess.SubprocessError) as error:
         said = str(getattr(error, "stderr", "") or error).strip()
         raise ResolveError(
@@ -173,15 +213,42 @@ def tell_manager(*words: str) -> None:
             subject=f"{' '.join(command)}: {said}",
             hint="try it by hand",
         ) from error
+    return done.stdout
 
 
 def _replace(path: str, body: str, made: int, words: str) -> None:
+    with _draft(path, f"# sandboxer: {_digest(body)} {made} {words}\n{body}") as draft:
+        os.replace(draft, path)
+
+
+@contextlib.contextmanager
+def _draft(path: str, text: str) -> Iterator[str]:
+    """A file beside `path` that holds a text, to be put in its place; nothing is left of it when that fails."""
     place, name = os.path.split(path)
-    fd, new = tempfile.mkstemp(dir=place, prefix=f".{name}.")
-    with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(f"# sandboxer: {_digest(body)} {made} {words}\n{body}")
-        os.fchmod(file.fileno(), 0o644)
-    os.replace(new, path)
+    fd, draft = tempfile.mkstemp(dir=place, prefix=f".{name}.")
+    with _removed_unless_whole(draft):
+        with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), 0o644)
+        yield draft
+
+
+@contextlib.contextmanager
+def _removed_unless_whole(path: str) -> Iterator[None]:
+    """A full disk leaves no half of a file."""
+    try:
+        yield
+    except BaseException:
+        os.unlink(path)
+        raise
+
+
+def _cannot(verb: str, path: str, error: OSError) -> ResolveError:
+    return ResolveError(
+        f"cannot {verb} a unit",
+        subject=f"{path}: {error.strerror or error}",
+        hint=remedy(path, error),
+    )
 
 
 def _make_directories(directory: str) -> int:

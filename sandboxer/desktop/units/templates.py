@@ -57,9 +57,6 @@ def new_text(app: str, effective: Effective, launcher: str) -> str:
     target = "graphical-session.target" if graphical else "default.target"
     lines = [
         f"# {app} in its box. Yours to edit; to start it with the session: systemctl --user enable {own_name(app)}",
-        ""
-        if effective.found
-        else "# There is no policy of this name: it gets no network, no display, no files.",
         "[Unit]",
         f"Description={(policy.summary or app).replace('%', '%%')}, in a box",
         "Documentation=man:sandbox(1)",
@@ -92,7 +89,7 @@ def new_text(app: str, effective: Effective, launcher: str) -> str:
         lines += ["# It has the network of the machine, which may come up later than the session."]
         lines += ["RestartSec=5"]
     lines += ["", "[Install]", f"WantedBy={target}"]
-    return "\n".join(line for index, line in enumerate(lines) if line or index > 1) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _name_part(letter: str) -> str:

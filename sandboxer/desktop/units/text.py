@@ -9,11 +9,15 @@ Source: systemd.syntax(7), systemd.unit(5).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from sandboxer.words import Record
 
 COMMENTS = ("#", ";")
+WHITESPACE = " \t\n\r"
+"""What systemd takes for that; any other letter is part of a value."""
+LINE_END = re.compile("\r\n|\n\r|[\n\r\0]")
 TRUE = ("1", "yes", "y", "true", "t", "on")
 
 
@@ -58,8 +62,14 @@ def settings(text: str, file: str) -> Iterator[Setting]:
             section = line[1:-1]
         elif section:
             key, equals, value = line.partition("=")
-            if equals and key.strip():
-                yield Setting(section=section, key=key.strip(), value=value.strip(), file=file, line=number)
+            if equals and key.strip(WHITESPACE):
+                yield Setting(
+                    section=section,
+                    key=key.strip(WHITESPACE),
+                    value=value.strip(WHITESPACE),
+                    file=file,
+                    line=number,
+                )
 
 
 def merged(files: Iterable[tuple[str, str]]) -> Unit:
@@ -73,22 +83,22 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
     number is the first one's.
     """
     joined, start = "", 0
-    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
-        bare = line.lstrip(" \t\r")
+    for number, line in enumerate(LINE_END.split(text.removeprefix("\ufeff")), start=1):
+        bare = line.lstrip(WHITESPACE)
         if bare.startswith(COMMENTS):
             continue
         if not joined:
             start = number
-            if not bare.strip():
+            if not bare.strip(WHITESPACE):
                 continue
         if _continues(line):
             joined += line[:-1] + " "
             continue
-        whole, joined = (joined + line).strip(), ""
+        whole, joined = (joined + line).strip(WHITESPACE), ""
         if whole:
             yield start, whole
-    if joined.strip():
-        yield start, joined.strip()
+    if joined.strip(WHITESPACE):
+        yield start, joined.strip(WHITESPACE)
 
 
 def _continues(line: str) -> bool:

@@ -20,12 +20,13 @@ import json
 import os
 from collections.abc import Iterator
 
+from sandboxer.desktop.units import environment
 from sandboxer.desktop.units import text as unit_text
 from sandboxer.desktop.units.commands import IN_MAIN_BOX, IN_OWN_BOX, NO_COMMANDS, Lines, path_of
-from sandboxer.desktop.units.environment_files import Variables, variables
 from sandboxer.desktop.units.files import Found
 from sandboxer.desktop.units.grants import Grants, grants, settings
 from sandboxer.desktop.units.hardening import Conflicts, conflicts
+from sandboxer.desktop.units.named_paths import not_shown
 from sandboxer.desktop.units.specifiers import Meanings
 from sandboxer.desktop.units.text import Unit
 from sandboxer.desktop.units.words import commands
@@ -48,11 +49,16 @@ class Choice(Record):
 
 
 class Wrapped(Record):
-    """`body` is the drop-in without its seal; `grants` what it adds to the policy, `notes` what is to be known."""
+    """
+    `body` is the drop-in without its seal; `grants` what it adds to the policy, `notes` what is to be known.
+
+    `missed` are paths that its commands name, and that its box doesn't have.
+    """
 
     body: str
     grants: tuple[str, ...]
     notes: tuple[str, ...]
+    missed: tuple[str, ...]
 
 
 def main_program(found: Found, meanings: Meanings) -> str:
@@ -70,14 +76,21 @@ def merged(found: Found) -> Unit:
 
 
 def wrap(
-    found: Found, choice: Choice, meanings: Meanings, launcher: str, *, shown: tuple[str, ...]
+    found: Found,
+    choice: Choice,
+    meanings: Meanings,
+    launcher: str,
+    *,
+    shown: tuple[str, ...],
+    writable: tuple[str, ...] = ("/",),
 ) -> Wrapped:
     """
     The drop-in for a unit.
 
     Args:
         launcher: its absolute path.
-        shown: directories that the policy shows by itself; "/" where it shares the working directory.
+        shown: paths that the policy shows by itself; "/" where it shares the working directory.
+        writable: real paths of what the policy by itself lets be changed.
     Raises:
         ResolveError: a box can't hold this unit.
     """
@@ -93,17 +106,58 @@ def wrap(
     clash = conflicts(unit, choice.without)
     if clash.refused:
         raise _in_the_way(found.name, clash)
-    known = variables(unit, meanings)
-    granted = dict(grants(unit, meanings, known, clash, shown=shown))
+    assigned = environment.assignments(unit, meanings)
+    files = dict(environment.file_options(unit, meanings))
+    granted = dict(grants(unit, meanings, environment.names(assigned), clash, shown=shown))
+    changeable = (*writable, *_changeable(unit, granted, meanings, shown))
+    environment.refuse_leading(assigned, meanings, changeable)
     # the user's own have no specifiers, and hold over the others
     words = (*settings(granted), *(setting.replace("%", "%%") for setting in choice.settings))
-    made = Lines(unit, kind, meanings, launcher, choice.policy, words)
-    notes = (*_notes(unit, known), *made.notes)
-    return Wrapped(
-        body=_text(found, unit, choice, known, clash, granted, made),
-        grants=tuple(why for _, why in granted.values()),
-        notes=notes,
+    made = Lines(
+        unit,
+        kind,
+        meanings,
+        launcher,
+        choice.policy,
+        words,
+        files=tuple(files),
+        boxes_kill=environment.loads_code(assigned),
     )
+    notes = (*_notes(unit), *made.notes)
+    told = (*_told(granted), *files.values())
+    return Wrapped(
+        body=_text(found, unit, choice, clash, told, made),
+        grants=told,
+        notes=notes,
+        missed=not_shown(unit, meanings, [*_shown(unit, granted, meanings, shown)]),
+    )
+
+
+def _told(granted: Grants) -> tuple[str, ...]:
+    return tuple(why for _, why in granted.values() if why)
+
+
+def _changeable(unit: Unit, granted: Grants, meanings: Meanings, shown: tuple[str, ...]) -> Iterator[str]:
+    """What can be changed since the unit asks for it, or is started there."""
+    own = granted["files.own"][0] if "files.own" in granted else ()
+    places = [*own] if isinstance(own, list) else []
+    directory = unit.value("WorkingDirectory").removeprefix("-").replace("~", "%h")
+    if directory and "/" in shown:
+        places.append(directory)
+    for place in places:
+        yield os.path.realpath(meanings.expanded(place)) if meanings.is_known(place) else "/"
+
+
+def _shown(unit: Unit, granted: Grants, meanings: Meanings, shown: tuple[str, ...]) -> Iterator[str]:
+    """Paths that the box shows by its policy, or since the unit asks for it."""
+    yield from (path for path in shown if path != "/")
+    for key in ("files.own", "files.read"):
+        value = granted[key][0] if key in granted else ()
+        texts = [text.removeprefix("?") for text in value] if isinstance(value, list) else []
+        yield from (meanings.expanded(text) for text in texts if meanings.is_known(text))
+    directory = meanings.expanded(unit.value("WorkingDirectory").removeprefix("-"))
+    if directory.startswith("/") and ("/" in shown or "files.working-directory" in granted):
+        yield directory
 
 
 def _type_of(unit: Unit) -> str:
@@ -155,9 +209,7 @@ def _in_the_way(name: str, clash: Conflicts) -> ResolveError:
     )
 
 
-def _notes(unit: Unit, known: Variables) -> Iterator[str]:
-    for path in known.missing:
-        yield f"EnvironmentFile={path} isn't there: wrap again once it is, or its variables stay out"
+def _notes(unit: Unit) -> Iterator[str]:
     if written := [
         setting.value for key in ("ReadWritePaths", "ReadWriteDirectories") for setting in unit.values(key)
     ]:
@@ -172,16 +224,14 @@ def _text(
     found: Found,
     unit: Unit,
     choice: Choice,
-    known: Variables,
     clash: Conflicts,
-    granted: Grants,
+    granted: tuple[str, ...],
     made: Lines,
 ) -> str:
-    lines = [
-        f"# {found.name} runs in a box, under the policy {choice.policy}. There it has, since the unit asks for it:"
-    ]
-    lines += [f"#   {_comment(why)}" for _, why in granted.values()]
-    lines += [f"#   --set {_comment(setting)}" for setting in choice.settings]
+    lines = [f"# {found.name} runs in a box, under the policy {choice.policy}."]
+    told = [*granted, *(f"--set {setting}" for setting in choice.settings)]
+    lines += ["# There it has, since the unit or its user asks for it:"] if told else []
+    lines += [f"#   {_comment(text)}" for text in told]
     lines += ["", "[Service]"]
     if unit.value("KillMode") in ("", "control-group"):
         lines += [
@@ -190,6 +240,10 @@ def _text(
         ]
     for item in clash.taken_off:
         lines += [f"# was {_comment(item.was)}: {item.why}", f"{item.key}={item.value}"]
+    lines += ["# systemd would give what they set to the launcher, too, which reads them for the box alone"]
+    lines += ["EnvironmentFile="]
+    if unit.values("ExecSearchPath"):
+        lines += ["# its programs are named in full; what the box looks in, it is told", "ExecSearchPath="]
     for key, written in made.lines.items():
         lines.append(f"{key}=")
         lines += [f"{key}={line}" for line in written]
@@ -198,7 +252,6 @@ def _text(
     lines += [f"Without={json.dumps(key)}" for key in choice.without]
     sources = [found.fragment, *found.drop_ins]
     lines += [f"Source={json.dumps([_digest(text), path])}" for path, text in sources]
-    lines += [f"Variables={json.dumps([*known.names])}"]
     return "\n".join(lines) + "\n"
 
 
@@ -211,9 +264,9 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def recorded(text: str) -> tuple[Choice, dict[str, str], tuple[str, ...]]:
+def recorded(text: str) -> tuple[Choice, dict[str, str]]:
     """
-    What a drop-in was made from: the choice, the files' digests, the variables' names.
+    What a drop-in was made from: the choice, and the files' digests.
 
     Raises:
         ResolveError: it isn't one of ours.
@@ -235,5 +288,4 @@ def recorded(text: str) -> tuple[Choice, dict[str, str], tuple[str, ...]]:
     )
     pairs = [item for item in found.get("Source", ()) if isinstance(item, list) and len(item) == 2]
     sources = {str(path): str(digest) for digest, path in pairs}
-    names = found.get("Variables", [[]])[0]
-    return choice, sources, tuple(str(name) for name in names) if isinstance(names, list) else ()
+    return choice, sources

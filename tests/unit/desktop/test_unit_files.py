@@ -74,8 +74,16 @@ def test_a_drop_in_that_is_masked_does_not_hold(tmp_path: Path, places: tuple[st
 
 
 def test_absent_and_masked_units_are_refused(tmp_path: Path, places: tuple[str, str]) -> None:
-    with pytest.raises(ResolveError, match="no such user unit"):
+    with pytest.raises(ResolveError, match="no such user unit") as caught:
         find("a.service", places)
+    assert ("a.service", "systemctl --user list-unit-files --type=service") == (
+        caught.value.subject,
+        caught.value.hint,
+    )
+    put(tmp_path / "system/syncthing.service")
+    with pytest.raises(ResolveError) as caught:
+        find("synching.service", places)
+    assert "did you mean syncthing.service?" == caught.value.hint
     (tmp_path / "own/a.service").symlink_to("/dev/null")
     with pytest.raises(ResolveError, match="masked"):
         find("a.service", places)

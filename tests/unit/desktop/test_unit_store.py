@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -57,3 +60,46 @@ def test_in_whatever_order_files_go_the_last_one_takes_the_directories(
     for index in order:
         unit_store.remove(str(paths[index]))
     assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_what_can_not_be_written_whole_leaves_nothing_and_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(*_words: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fchmod", fail)
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(ResolveError, match="cannot write a unit") as caught:
+        unit_store.write(str(tmp_path / "a/b/c.conf"), "text\n", "by a test")
+    assert caught.value.hint
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_unit_of_the_users_own_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "a/sandbox-x.service"
+    unit_store.create(str(path), "text\n")
+    assert "text\n" == path.read_text()
+    with pytest.raises(ResolveError, match="cannot write a unit") as caught:
+        unit_store.create(str(path), "other\n")
+    assert "in the way" in caught.value.hint
+    assert "text\n" == path.read_text()
+    with pytest.raises(UnicodeEncodeError):
+        unit_store.create(str(tmp_path / "b.service"), "half \udcff")
+    assert not (tmp_path / "b.service").exists()
+
+
+def test_the_main_processes_of_services_and_instances_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def show(command: list[str], **_how: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        text = "MainPID=12\nId=a.service\n\nMainPID=0\nId=b.service\n\nMainPID=34\nId=c\\x2d@x.service\n"
+        return subprocess.CompletedProcess(command, 0, text, "")
+
+    monkeypatch.setattr(subprocess, "run", show)
+    assert [] == unit_store.main_processes([])
+    found = unit_store.main_processes(["a.service", "b.service", "c\\x2d@.service"])
+    assert [("a.service", 12), ("c\\x2d@x.service", 34)] == found
+    assert ["--", "a.service", "b.service", "c\\\\x2d@*.service"] == asked[0][-4:]
