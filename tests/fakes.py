@@ -71,10 +71,16 @@ class FakeHost:
         kernel_release: str = "6.18.0-fake",
         landlock_abi: int = 7,
         controllers: tuple[str, ...] | None = None,
+        missing: tuple[str, ...] = (),
     ) -> None:
-        """`controllers`: what the user manager can give; None: there is no user manager."""
+        """
+        `controllers`: what the user manager can give; None: there is no user manager. `missing`: files of theirs that
+        the kernel doesn't have.
+        """
         self.user = user
-        self.user_manager = None if controllers is None else UserManager(controllers=controllers)
+        self.user_manager = (
+            None if controllers is None else UserManager(controllers=controllers, missing=missing)
+        )
         self.kernel_release = kernel_release
         self.landlock_abi = landlock_abi
         self.working_directory = working_directory
@@ -197,6 +203,16 @@ class FakeHost:
         prefix = real.rstrip("/") + "/"
         names = [name[len(prefix) :] for name in self.tree if name.startswith(prefix)]
         return tuple(sorted(name for name in names if name and "/" not in name))
+
+    def sockets(self, directory: str) -> tuple[str, ...]:
+        prefix = directory.rstrip("/") + "/"
+        return tuple(
+            sorted(
+                path.removeprefix(prefix)
+                for path in self.tree
+                if path.startswith(prefix) and self.type_of(path) is FileType.SOCKET
+            )
+        )
 
     def device(self, path: str) -> tuple[int, int] | None:
         match self._found(path, StampKind.TYPE):

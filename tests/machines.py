@@ -97,6 +97,7 @@ def machine(
     working_directory: str = "/home/ann",
     landlock_abi: int = 7,
     controllers: tuple[str, ...] | None = None,
+    missing: tuple[str, ...] = (),
 ) -> FakeHost:
     """Debian on a laptop, ann logged in, nothing graphical."""
     return FakeHost(
@@ -106,6 +107,7 @@ def machine(
         working_directory=working_directory,
         landlock_abi=landlock_abi,
         controllers=controllers,
+        missing=missing,
     )
 
 

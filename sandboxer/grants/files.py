@@ -5,11 +5,12 @@ What comes in: `[files]` of a policy. What goes out: binds, with each path as th
 it leads to now. It never creates anything on the host: the private home is made by `cli` before.
 
 Abuse: a readable directory gives away all that is beneath it, now and later, sockets included: connecting to one needs
-no writable mount, so a directory with a socket in it is a way to the program behind. A writable directory lets the
-application leave files that the user, or a program outside, opens later: documents with macros, .desktop files, git
-repositories with hooks. `protected` keeps it from those places where nobody needs to open anything. The application
-can put symbolic links into what it can write; they are never followed when a later box is built: a grant that would
-pass one is refused here, and the launcher opens each path without following any.
+no writable mount, so a directory with a socket in it is a way to the program behind (`sockets` says which, and keeps
+the session's own directory from every box). A writable directory lets the application leave files that the user, or a
+program outside, opens later: documents with macros, .desktop files, git repositories with hooks. `protected` keeps it
+from those places where nobody needs to open anything. The application can put symbolic links into what it can write;
+they are never followed when a later box is built: a grant that would pass one is refused here, and the launcher opens
+each path without following any.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sandboxer.grants import paths
 from sandboxer.grants.grant import Grant, Weight, Withheld
 from sandboxer.grants.paths import Place
 from sandboxer.grants.protected import closed, refuse_foreign_directories, refuse_self_grants, spellings
+from sandboxer.grants.sockets import listening, refuse_runtime_directory
 from sandboxer.host.view import FileType, Host
 from sandboxer.plan.ops import EnvEntry, EnvKind, Op, OpFlag, OpKind, PlanFlag
 from sandboxer.policy.effective import Effective
@@ -42,6 +44,7 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
     given: list[Grant] = []
     owned: list[Grant] = []
     absent: list[Withheld] = []
+    covered = hidden_places(effective, host)
     for key, texts, flags in (
         ("files.system", files.system, OpFlag(0)),
         ("files.read", files.read, OpFlag(0)),
@@ -56,11 +59,13 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
                     absent.append(_absent(text.removeprefix("?"), files.home))
                 continue
             if key == "files.system":
-                given.append(_system(text, found, origin, host))
+                _refuse_control(found, origin, host)
+                given.append(_system(text, found, origin, host, listening(found, covered, host)))
             elif key == "files.own":
                 owned.append(_listed(text, found, origin, flags))
             else:
-                given.append(_listed(text, found, origin, flags))
+                _refuse_control(found, origin, host)
+                given.append(_listed(text, found, origin, flags, listening(found, covered, host)))
     directory = _working_directory(effective, host)
     if isinstance(directory, Grant):
         given.append(directory)
@@ -81,13 +86,18 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant | Withheld]:
         )
     else:
         refuse_self_grants(writable, host)
-        refuse_foreign_directories(own, host)
+        refuse_foreign_directories(own, _names(effective), host)
     yield _home(effective, host)
     yield from given
     yield from absent
     if isinstance(directory, Withheld):
         yield directory
     yield _documents(effective)
+
+
+def _names(effective: Effective) -> frozenset[str]:
+    """What the application's own directories go by."""
+    return frozenset((effective.name, *map(posixpath.basename, effective.policy.command)))
 
 
 def private_home(effective: Effective, host: Host) -> str:
@@ -264,9 +274,13 @@ def _home(effective: Effective, host: Host) -> Grant:
         words, detail, weight = f"has a home of its own at {home}", f"kept in {kept}", Weight.NOTICE
     else:
         source = host.resolve(home) or HostPath(home)
+        place = Place(written=box_path, real=source, type=FileType.DIRECTORY)
+        _refuse_control((place,), origin, host)
         op = Op(kind=OpKind.BIND, box_path=box_path, source=source, flags=OpFlag.DIRECTORY, origin=origin)
         words, weight = "can read your whole home directory", Weight.HOLE
         detail = "keys, passwords and the data of all other programs included"
+        if sockets := listening((place,), hidden_places(effective, host), host):
+            detail += f"; it can talk to what listens on {sockets}"
     variables = (
         ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME") if kind == "host" else ()
     )
@@ -281,7 +295,7 @@ def _home(effective: Effective, host: Host) -> Grant:
     )
 
 
-def _system(text: str, found: tuple[Place, ...], origin: Origin, host: Host) -> Grant:
+def _system(text: str, found: tuple[Place, ...], origin: Origin, host: Host, inside: str) -> Grant:
     ops = []
     for place in found:
         _refuse_devices(place, origin)
@@ -296,9 +310,9 @@ def _system(text: str, found: tuple[Place, ...], origin: Origin, host: Host) -> 
             ops.append(_copied(place, origin, host) or paths.bind(place, origin))
     return Grant(
         topic="files",
-        words=f"can read {text.removeprefix('?')}",
-        detail=_where(found),
-        weight=Weight.HOLE if _sockets(found) else Weight.NOTICE,
+        words=_with_sockets(f"can read {text.removeprefix('?')}", inside),
+        detail=_joined(_where(found), inside),
+        weight=Weight.HOLE if inside or _sockets(found) else Weight.NOTICE,
         origin=origin,
         ops=tuple(ops),
     )
@@ -317,16 +331,17 @@ def _copied(place: Place, origin: Origin, host: Host) -> Op | None:
     return paths.file(place.written, content, origin)
 
 
-def _listed(text: str, found: tuple[Place, ...], origin: Origin, flags: OpFlag) -> Grant:
+def _listed(text: str, found: tuple[Place, ...], origin: Origin, flags: OpFlag, inside: str = "") -> Grant:
+    """`inside`: the sockets in the directories among them."""
     for place in found:
         _refuse_devices(place, origin)
     sockets = _sockets(found)
     verb = "can talk to what listens on" if sockets else "can read and change" if flags else "can read"
     return Grant(
         topic="files",
-        words=f"{verb} {text.removeprefix('?')}",
-        detail=_where(found),
-        weight=Weight.HOLE if sockets else Weight.ACCESS,
+        words=_with_sockets(f"{verb} {text.removeprefix('?')}", inside),
+        detail=_joined(_where(found), inside),
+        weight=Weight.HOLE if sockets or inside else Weight.ACCESS,
         origin=origin,
         ops=tuple(paths.bind(place, origin, flags) for place in found),
     )
@@ -334,6 +349,19 @@ def _listed(text: str, found: tuple[Place, ...], origin: Origin, flags: OpFlag) 
 
 def _sockets(found: tuple[Place, ...]) -> bool:
     return any(place.type is FileType.SOCKET for place in found)
+
+
+def _refuse_control(found: Iterable[Place], origin: Origin, host: Host) -> None:
+    for place in found:
+        refuse_runtime_directory(place.real, place.type, origin, host)
+
+
+def _with_sockets(words: str, inside: str) -> str:
+    return f"{words}, and talk to what listens on sockets in it" if inside else words
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
 
 
 def _where(found: tuple[Place, ...]) -> str:
@@ -368,6 +396,9 @@ def _working_directory(effective: Effective, host: Host) -> Grant | Withheld:
             hint="cd to a directory that holds only what is needed, or do without: sandbox run "
             f"--policy {effective.name} --set files.working-directory=none -- {_called(effective)} ...",
         )
+    place = Place(written=BoxPath(directory), real=HostPath(directory), type=FileType.DIRECTORY)
+    _refuse_control((place,), origin, host)
+    inside = listening((place,), hidden_places(effective, host), host)
     flags = OpFlag.DIRECTORY | (OpFlag.WRITE if wanted == "write" else OpFlag(0))
     op = Op(
         kind=OpKind.BIND, box_path=BoxPath(directory), source=HostPath(directory), flags=flags, origin=origin
@@ -378,7 +409,8 @@ def _working_directory(effective: Effective, host: Host) -> Grant | Withheld:
         words=f"{verb} the directory that it is started in: {directory}"
         if directory == host.working_directory
         else f"{verb} {directory}, in which it is started",
-        weight=Weight.ACCESS,
+        detail=f"it can talk to what listens on {inside}" if inside else "",
+        weight=Weight.HOLE if inside else Weight.ACCESS,
         origin=origin,
         ops=(op,),
     )

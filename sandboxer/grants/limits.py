@@ -8,7 +8,8 @@ does nothing.
 
 Two things can hold a limit. A control group, which a user manager makes, counts all programs of the box together; it
 can hold only what the session delegates to the manager. The kernel's limits of processes (rlimits) need nobody; but for
-the number of tasks, which it counts for a user namespace since Linux 5.14, they hold each process by itself.
+the number of tasks, which it counts for a user namespace since Linux 5.14, they hold each process by itself, and the
+one on memory only what a process has for itself: not what is shared, as MAP_SHARED and files in memory are.
 
 Abuse: without a limit on tasks a box can keep the whole session from starting anything, so every box has one. There is
 none on memory, cpu and disks unless a policy sets it.
@@ -28,6 +29,9 @@ from sandboxer.words import BUILT_IN, Origin
 
 TOPIC = "limits"
 BY_GROUP = "all its programs together; held by its control group"
+WEIGHT, SWAP = "io.weight", "memory.swap.max"
+SWAPS = "/proc/swaps"
+"""Where there is none, the kernel was built without swap."""
 CPU_USEC = 10_000
 """Microseconds of processor time in a second, for one percent."""
 
@@ -61,6 +65,7 @@ def grants(effective: Effective, host: Host) -> Iterator[Grant]:
             "io",
             f"has {limits.io_weight} parts of the disks' time where others have 100",
             "has as large a part of the disks' time as others",
+            needs=WEIGHT,
         )
     if limits.open_files:
         yield Grant(
@@ -107,12 +112,15 @@ def scope(effective: Effective, host: Host) -> bytes:
     wanted = (
         ("pids", "TasksMax", limits.tasks),
         ("memory", "MemoryMax", size(limits.memory)),
+        ("memory", "MemorySwapMax", 0 if limits.memory and _keeps(SWAP, host) else None),
         ("memory", "MemoryHigh", size(limits.memory_high)),
         ("cpu", "CPUQuotaPerSecUSec", None if share is None else share * CPU_USEC),
-        ("io", "IOWeight", limits.io_weight or None),
+        ("io", "IOWeight", limits.io_weight if limits.io_weight and _keeps(WEIGHT, host) else None),
     )
     properties = ",".join(
-        f'"{name}":{value}' for controller, name, value in wanted if value and _has(controller, host)
+        f'"{name}":{value}'
+        for controller, name, value in wanted
+        if value is not None and _has(controller, host)
     )
     return f'{{"app":"{effective.name}","properties":{{{properties}}}}}'.encode()
 
@@ -145,14 +153,25 @@ def _memory(effective: Effective, host: Host) -> Iterator[Grant]:
     most, high = size(limits.memory), size(limits.memory_high)
     if most is not None:
         words = size_words(most)
-        yield _by_group_alone(
-            effective.origin("limits.memory"),
-            host,
-            "memory",
-            f"can use at most {words} of memory",
-            f"can use more than {words} of memory with several programs",
-            f"each gets at most {words} of its own, all together aren't held: ",
-        )
+        if _has("memory", host) and not _keeps(SWAP, host) and host.type_of(SWAPS) is not None:
+            yield Grant(
+                topic=TOPIC,
+                words=f"can use more than {words} of memory where the machine swaps",
+                detail="its control group holds what is in memory; this kernel doesn't count swap for one "
+                f"({SWAP})",
+                weight=Weight.HOLE,
+                origin=effective.origin("limits.memory"),
+            )
+        else:
+            yield _by_group_alone(
+                effective.origin("limits.memory"),
+                host,
+                "memory",
+                f"can use at most {words} of memory, and no swap",
+                f"can use more than {words} of memory",
+                f"each program gets at most {words} of its own; neither what programs share (MAP_SHARED, files in "
+                "memory) nor all together is held: ",
+            )
     if high is not None:
         words = size_words(high)
         yield _by_group_alone(
@@ -171,16 +190,29 @@ def _by_group_alone(
     held: str,
     loose: str,
     instead: str = "nothing holds it here: ",
+    needs: str = "",
 ) -> Grant:
-    """A limit that only a control group can hold; a hole where none does, for somebody asked for it."""
-    if _has(controller, host):
+    """
+    A limit that only a control group can hold; a hole where none does, for somebody asked for it.
+
+    `needs`: a file of the controller's that some kernels don't have.
+    """
+    if _has(controller, host) and _keeps(needs, host):
         return Grant(topic=TOPIC, words=held, detail=BY_GROUP, weight=Weight.NOTICE, origin=origin)
     why = (
         "there is no user manager (systemd)"
         if host.user_manager is None
+        else f"this kernel has no {needs} in its control groups"
+        if _has(controller, host)
         else f"the session doesn't delegate the controller {controller} to its user manager"
     )
     return Grant(topic=TOPIC, words=loose, detail=f"{instead}{why}", weight=Weight.HOLE, origin=origin)
+
+
+def _keeps(file: str, host: Host) -> bool:
+    """Whether this kernel has a file in its control groups, given that it has the controller."""
+    manager = host.user_manager
+    return manager is not None and file not in manager.missing
 
 
 def _has(controller: str, host: Host) -> bool:

@@ -97,15 +97,85 @@ IN_CONFIG: Reasons = {
         "awesome",
         "xfce4",
         "user-tmpfiles.d",
+        "bspwm",
+        "herbstluftwm",
+        "niri",
+        "qtile",
+        "river",
+        "wayfire.ini",
+        "weston.ini",
+        "xmonad",
+        "sxhkd",
+        "swayidle",
+        "swaylock",
+        "waybar",
+        "polybar",
+        "i3blocks",
+        "i3status",
+        "dunst",
+        "mako",
+        "rofi",
+        "wofi",
+        "menus",
+        "kdedefaults",
+        "lxsession",
+        "pulse",
+        "pipewire",
+        "wireplumber",
+        "xdg-desktop-portal",
     ),
-    "a shell reads it when it starts": ("fish", "zsh", "nushell"),
+    "a shell reads it when it starts": ("fish", "zsh", "nushell", "powershell", "starship.toml", "direnv"),
     "programs that it names are run": (
         "git",
+        "gh",
         "nvim",
+        "helix",
+        "kak",
+        "emacs",
+        "doom",
+        "micro",
         "tmux",
+        "tmuxinator",
+        "zellij",
         "mimeapps.list",
         "xdg-terminals.list",
         "containers",
+        "alacritty",
+        "foot",
+        "ghostty",
+        "kitty",
+        "wezterm",
+        "terminator",
+        "lf",
+        "mc",
+        "ranger",
+        "vifm",
+        "yazi",
+        "mpv",
+        "zathura",
+        "gdb",
+        "nix",
+        "nixpkgs",
+        "home-manager",
+        "npm",
+        "pip",
+        "yarn",
+        "pnpm",
+        "conda",
+        "jj",
+        "Code",
+        "VSCodium",
+        "JetBrains",
+        "sublime-text",
+        "gtk-2.0",
+        "gtk-3.0",
+        "gtk-4.0",
+        "goa-1.0",
+        "dconf",
+        "chromium",
+        "google-chrome",
+        "BraveSoftware",
+        "microsoft-edge",
     ),
     "it holds policies": ("sandboxer",),
     "it decides where Downloads and the like are": ("user-dirs.dirs",),
@@ -138,6 +208,8 @@ IN_RUNTIME = frozenset(
 SYSTEM: Reasons = {"it holds policies": ("/etc/sandboxer",)}
 
 
+LOGS = "log"
+"""In the configuration directory: where systemd before 254 has LogsDirectory= of user units."""
 LINKS_MAX = 40
 """The kernel's own limit: a path with more can't be opened by anyone."""
 
@@ -167,12 +239,14 @@ def refuse_self_grants(writable: tuple[Op, ...], host: Host) -> None:
                     raise _refusal(op, f"would open {guarded.path}: {guarded.why}")
 
 
-def refuse_foreign_directories(own: tuple[Op, ...], host: Host) -> None:
+def refuse_foreign_directories(own: tuple[Op, ...], names: frozenset[str], host: Host) -> None:
     """
     Raise ResolveError for the first BIND among `own` that can't be one application's directory: it doesn't lie where
     service managers make some, is known to be another's, or could change what runs outside.
 
-    Hidden places and the runtime directory are what it is for, so that being one is no reason.
+    Hidden places and the runtime directory are what it is for, so that being one is no reason. What lies in the
+    configuration directory, though, programs outside read when they start, and many run what is named there: only what
+    goes by one of `names`, the application's own, is taken for its own.
     """
     variable = host.variable("XDG_RUNTIME_DIR") or ""
     runtime = posixpath.normpath(variable) if variable.startswith("/") else ""
@@ -186,9 +260,15 @@ def refuse_foreign_directories(own: tuple[Op, ...], host: Host) -> None:
             raise _refusal(
                 op, "a service's directories are in the runtime, state, cache or configuration directory"
             )
-        top = op.source[len(inside[-1]) :].strip("/").split("/")[0]
+        top, *deeper = op.source[len(inside[-1]) :].strip("/").split("/")
         if runtime and inside[-1] == bases[-1] and (top in IN_RUNTIME or top.startswith((".", "wayland-"))):
             raise _refusal(op, "the session's own sockets are in it")
+        if inside == [bases[0]] and top == LOGS and deeper:
+            top = deeper[0]
+        if inside == [bases[0]] and top not in names:
+            raise _refusal(
+                op, f"{top} is no name of this application, whose policy calls it {_said(names)}", top
+            )
     for guarded in protected(host) if own else ():
         for place in () if guarded.path == runtime else spellings(guarded.path, host):
             for op in own:
@@ -196,12 +276,22 @@ def refuse_foreign_directories(own: tuple[Op, ...], host: Host) -> None:
                     raise _refusal(op, f"would open {guarded.path}: {guarded.why}")
 
 
-def _refusal(op: Op, why: str) -> ResolveError:
+def _said(names: frozenset[str]) -> str:
+    return " or ".join(sorted(names))
+
+
+def _refusal(op: Op, why: str, name: str = "") -> ResolveError:
+    """`name`: what the application would have to be called."""
     return ResolveError(
         "refuses to let the application change what runs outside the box",
         subject=f"{op.source}: {why}",
         origin=op.origin,
-        hint="grant a directory that holds only documents; to permit it, with all that follows, set "
+        hint=(
+            "grant a directory that holds only documents"
+            if not name
+            else f'if it is its own, command = ["{name}"]'
+        )
+        + "; to permit it, with all that follows, set "
         "advanced.let-application-change-what-runs-outside = true",
     )
 

@@ -27,7 +27,7 @@ import stat
 import time
 
 from sandboxer.errors import ResolveError
-from sandboxer.host import kernel, manager
+from sandboxer.host import kernel, manager, sockets
 from sandboxer.host.installation import installed_policies, program_files
 from sandboxer.host.session import Session
 from sandboxer.host.view import FileType, User, UserManager
@@ -72,7 +72,7 @@ class Facts:
         self._stamps: dict[tuple[str, str], Stamp] = {}
         self._user: User | None = None
         self._landlock_abi: int | None = None
-        self._controllers: tuple[str, ...] | None = None
+        self._manager: UserManager | None = None
         self._shipped = installed_policies()
         # Before anything is read: an upgrade from here on makes the plan stale.
         self._keep_program()
@@ -107,9 +107,9 @@ class Facts:
             return None
         if self.type_of(os.path.join(runtime, manager.BUS)) is not FileType.SOCKET:
             return None
-        if self._controllers is None:
-            self._controllers = manager.controllers(runtime)
-        return None if self._controllers is None else UserManager(controllers=self._controllers)
+        if self._manager is None and (group := manager.group(runtime)):
+            self._manager = UserManager(controllers=manager.given(group), missing=manager.missing(group))
+        return self._manager
 
     @property
     def working_directory(self) -> str:
@@ -206,6 +206,11 @@ class Facts:
                 self._keep_file(real, before)
                 return tuple(names)
         raise self._restless(path)
+
+    def sockets(self, directory: str) -> tuple[str, ...]:
+        real, _ = self._walk(directory)
+        names = () if real is None else sockets.find(real)
+        return tuple(name for name in names if self.type_of(os.path.join(directory, name)) is FileType.SOCKET)
 
     def device(self, path: str) -> tuple[int, int] | None:
         real, _ = self._walk(path)

@@ -21,6 +21,8 @@ INIT_SCOPE = "/init.scope"
 """Where the manager itself is, in the control group that it was given."""
 """Where a manager itself is, in the control group that it was given. Source: systemd, src/core/special.h."""
 CONTROLLERS = ("cpu", "io", "memory", "pids")
+FILES = {"io": "io.weight", "memory": "memory.swap.max"}
+"""Files that a kernel may have been built or started without, though it has their controller."""
 FILE_SIZE_MAX = 4096
 
 
@@ -30,19 +32,33 @@ def controllers(runtime: str) -> tuple[str, ...] | None:
 
     A manager passes controllers on to the units that need them; its own cgroup.controllers says which it can pass on.
     """
+    found = group(runtime)
+    return given(found) if found else None
+
+
+def group(runtime: str) -> str:
+    """The manager's control group ("/user.slice/…/init.scope"); "" when nobody listens who makes control groups."""
     if not _is_private(runtime):  # where the launcher keeps nothing, and so finds no service for scopes
-        return None
+        return ""
     pid = _listener(os.path.join(runtime, SOCKET))
-    group = "" if pid is None else group_of(pid)
-    return (
-        given(group) if group.endswith(INIT_SCOPE) else None
-    )  # else what listens there makes no control groups
+    found = "" if pid is None else group_of(pid)
+    return found if found.endswith(INIT_SCOPE) else ""  # else what listens there makes no control groups
 
 
 def given(group: str) -> tuple[str, ...]:
     """Those of CONTROLLERS in the control group of a manager that is in `group` ("/user.slice/…/init.scope")."""
     words = read(f"{GROUPS}{group.removesuffix(INIT_SCOPE)}/cgroup.controllers").split() if group else []
     return tuple(name for name in CONTROLLERS if name in words)
+
+
+def missing(group: str) -> tuple[str, ...]:
+    """Those of FILES that this kernel doesn't have, of controllers that the manager in `group` was given."""
+    place, has = f"{GROUPS}{group.removesuffix(INIT_SCOPE)}", given(group)
+    return tuple(
+        file
+        for controller, file in FILES.items()
+        if controller in has and not os.path.exists(f"{place}/{file}")
+    )
 
 
 def _listener(path: str) -> int | None:

@@ -38,10 +38,12 @@ class UserManager(Record):
     """
     The session's service manager (systemd --user), which makes control groups.
 
-    `controllers`: those that it can give to a box ("cpu", "io", "memory", "pids").
+    `controllers`: those that it can give to a box ("cpu", "io", "memory", "pids"). `missing`: files of theirs that this
+    kernel doesn't have ("io.weight", "memory.swap.max"), so that nothing holds what is asked for by them.
     """
 
     controllers: tuple[str, ...]
+    missing: tuple[str, ...] = ()
 
 
 class Host(Protocol):
@@ -98,6 +100,14 @@ class Host(Protocol):
 
     def entries(self, path: str) -> tuple[str, ...]:
         """The names in a directory, sorted; empty when it is none."""
+        ...
+
+    def sockets(self, directory: str) -> tuple[str, ...]:
+        """
+        The sockets in a directory and a little below, by their paths in it, sorted: a short look (`host.sockets`).
+
+        Stamped is what was found: that nothing else has come isn't, as it would outdate a plan with each new file.
+        """
         ...
 
     def device(self, path: str) -> tuple[int, int] | None:

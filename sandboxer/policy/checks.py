@@ -46,7 +46,14 @@ BROKERED = (
 )
 """Keys of `[broker]` that hold paths."""
 _PATHS = frozenset(
-    {"files.read", "files.write", "files.own", "files.hide", "files.system", *(f"broker.{key}" for key in BROKERED)}
+    {
+        "files.read",
+        "files.write",
+        "files.own",
+        "files.hide",
+        "files.system",
+        *(f"broker.{key}" for key in BROKERED),
+    }
 )
 FINGERPRINT = "SHA256:"
 FINGERPRINT_LETTERS = 43
@@ -54,6 +61,7 @@ FINGERPRINT_LETTERS = 43
 MEMORY_MIN = 4 << 20
 """Bytes, less than which no program starts with."""
 CPU_MIN, CPU_MAX = 1, 100_000
+NO_LIMIT = 'write "" for no limit'
 FAMILIES = ("application", "audio", "font", "image", "model", "text", "video")
 """What a type of files may begin with. Source: IANA's registry, less what are no files."""
 NEVER_LINKS = {
@@ -334,11 +342,13 @@ def _check_type(text: str) -> Complaint | None:
 
 
 def _check_size(text: str) -> Complaint | None:
+    if _is_nothing(text):
+        return Complaint(wrong="no program starts with nothing", hint=f'{NO_LIMIT}, or, for example, "2GiB"')
     amount = size(text)
     if amount is None:
         number = text.rstrip("KMGTBikmgtb ").strip()
         unit = text[len(number) :].strip().upper()[:1]
-        near = f"{number}{unit}iB" if unit in ("K", "M", "G", "T") else "2GiB"
+        near = f"{number}{unit}iB" if unit in ("K", "M", "G", "T") else ""
         return Complaint(
             wrong=f"a size is a number and one of {', '.join(UNITS)}",
             hint=f'write "{near}"' if size(near) is not None else 'write, for example, "2GiB"',
@@ -349,6 +359,10 @@ def _check_size(text: str) -> Complaint | None:
 
 
 def _check_share(text: str) -> Complaint | None:
+    if _is_nothing(text):
+        return Complaint(
+            wrong=f"a share is from {CPU_MIN}% to {CPU_MAX}%", hint=f'{NO_LIMIT}, or, for example, "150%"'
+        )
     share = percent(text)
     if share is None:
         number = text.rstrip("% ")
@@ -361,6 +375,12 @@ def _check_share(text: str) -> Complaint | None:
             wrong=f"a share is from {CPU_MIN}% to {CPU_MAX}%", hint="100% is all of one processor"
         )
     return None
+
+
+def _is_nothing(text: str) -> bool:
+    """Whether it is a zero, with a unit or without."""
+    number = text.rstrip("%KMGTBikmgtb ")
+    return "0" in number and not number.strip("0.")
 
 
 def _check_key(text: str) -> Complaint | None:

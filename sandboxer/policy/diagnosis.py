@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from sandboxer.errors import PolicyError
+from sandboxer.policy.checks import check
 from sandboxer.policy.keys import Key, either, keys, tables, toml
 from sandboxer.policy.locate import Place
 from sandboxer.words import Origin
@@ -47,6 +48,9 @@ _SYNTAX = {
     "Invalid initial character": ("a table or key has no name", "write [TABLE] or KEY = VALUE"),
     "Exceeds the limit": ("a number is absurdly long", "no limit is so large"),
 }
+
+_WHY = {"limits.tasks": "the box's own first process is one of them"}
+"""Of keys whose bounds don't speak for themselves: the reason."""
 
 
 def syntax_error(text: str, error: Exception, file: str) -> PolicyError:
@@ -170,7 +174,9 @@ def _value_errors(
                 hint = f'write {name} = "{_bare(item)}"'
                 yield _wrong(f"{name} = {_short(item)}", "text in quotes", hint, where((*place, name)))
     else:
-        yield _wrong(f"{key.name} = {_short(value)}", key.expects, _value_hint(key, value), where(place))
+        why = f": {_WHY[key.name]}" if key.name in _WHY and isinstance(value, int) else ""
+        hint = _value_hint(key, value)
+        yield _wrong(f"{key.name} = {_short(value)}", f"{key.expects}{why}", hint, where(place))
 
 
 def _wrong(subject: str, expected: str, hint: str, origin: Origin) -> PolicyError:
@@ -217,7 +223,8 @@ def _value_hint(key: Key, value: object) -> str:
     if near := get_close_matches(spelt, key.choices, n=1, cutoff=0.5):
         return f"write {name} = {toml(near[0])}"
     if key.expects == "text in quotes":
-        return f'write {name} = "{_bare(value)}"'
+        complaint = check(name, _bare(value))  # what is advised has to be right
+        return complaint.hint if complaint and complaint.hint else f'write {name} = "{_bare(value)}"'
     return f"write {name} = {key.example}"
 
 

@@ -32,7 +32,10 @@ class Files(Record, rename="kebab"):
     read: Annotated[
         tuple[str, ...],
         Meta(
-            description="Files and directories that can be read, and sockets in them that can be talked to."
+            description=(
+                "Files and directories that can be read, and sockets in them that can be talked to. Never the "
+                "session's runtime directory: name the sockets in it."
+            )
         ),
     ] = ()
     write: Annotated[
@@ -43,7 +46,8 @@ class Files(Record, rename="kebab"):
         Meta(
             description=(
                 "Directories that belong to this application alone, hidden ones too: what a service manager makes for "
-                "a service (StateDirectory= and the like). They can be read and changed."
+                "a service (StateDirectory= and the like). They can be read and changed. What lies in `~/.config` "
+                "has to go by the name of the policy or of its `command`."
             )
         ),
     ] = ()
@@ -322,9 +326,9 @@ class Limits(Record, rename="kebab"):
         str,
         Meta(
             description=(
-                'Memory that it may use (`"2GiB"`, `"500MiB"`), all its programs together: the kernel ends one that '
-                "wants more. Where no control group can hold it, each program gets that much and no more. Empty: no "
-                "limit."
+                'Memory that it may use (`"2GiB"`, `"500MiB"`), all its programs together, and no swap: the kernel '
+                "ends one that wants more. Where no control group can hold it, each program gets that much memory of "
+                "its own; what it shares with others (MAP_SHARED, files in memory) isn't counted then. Empty: no limit."
             )
         ),
     ] = ""
@@ -338,7 +342,12 @@ class Limits(Record, rename="kebab"):
         ),
     ] = ""
     tasks: Annotated[
-        int, Meta(description="Processes and threads that it may have at once.", ge=1, le=4_194_304)
+        int,
+        Meta(
+            description="Processes and threads that it may have at once, the box's own first process among them.",
+            ge=2,
+            le=4_194_304,
+        ),
     ] = 4096
     cpu: Annotated[
         str,
@@ -354,7 +363,7 @@ class Limits(Record, rename="kebab"):
         Meta(
             description=(
                 "Its part of the disks' time when others want it as well; others have 100. Only a control group can "
-                "hold it. `0`: as others."
+                "hold it, of a kernel that has io.weight. `0`: as others."
             ),
             ge=0,
             le=10_000,

@@ -56,7 +56,7 @@ def test_a_box_is_in_its_scope_before_its_first_instruction(figures: Figures, st
 
 def test_a_memory_hog_is_killed_and_the_session_and_the_rest_of_the_box_go_on(figures: Figures) -> None:
     part = shown(figures, "memory")
-    assert str(LIMIT_MIB * MIB) == part["max"]
+    assert (str(LIMIT_MIB * MIB), "0") == (part["max"], part["swap"])
     assert 1 == part["killed"]
     assert LIMIT_MIB / 2 < part["reached MiB"] <= LIMIT_MIB
     assert LIMIT_MIB / 2 < part["most used"] / MIB <= LIMIT_MIB
@@ -96,9 +96,16 @@ def test_a_spinning_box_is_throttled(figures: Figures) -> None:
     assert part["gone"]
 
 
-def test_a_weight_on_the_disks_is_set(figures: Figures) -> None:
+def test_a_weight_on_the_disks_that_this_kernel_can_t_hold_is_a_hole_and_not_asked_for(
+    figures: Figures,
+) -> None:
+    """The machine's kernel has the controller, and no io.weight: the manager would take it, and do nothing."""
     part = shown(figures, "io")
-    assert ("30", "4096", "app.slice") == (part["IOWeight"], part["TasksMax"], part["Slice"])
+    assert "No such file or directory" == part["file"]
+    assert ("[not set]", "4096", "app.slice") == (part["IOWeight"], part["TasksMax"], part["Slice"])
+    holes = part["explained"].partition("Holes")[2].partition("\n\n")[0]
+    assert "has as large a part of the disks' time as others" in holes
+    assert "this kernel has no io.weight" in holes
     assert part["gone"]
 
 

@@ -161,6 +161,22 @@ def test_a_service_that_was_ended_is_started_again(
     assert pid not in services(desktop)
 
 
+def test_after_its_units_came_and_went_one_service_stays_for_all_boxes_again(
+    desktop: DesktopSession, scoped: Callable[[], str]
+) -> None:
+    scoped()
+    (first,) = services(desktop)
+    for action in ("install", "remove"):
+        done = desktop.run("sandbox", "unit", action)
+        assert 0 == done.returncode, done.stderr
+    assert not (desktop.runtime / "sandboxer/scopes").exists(), "systemd takes its socket away"
+    desktop.until(lambda: first not in services(desktop), "the end of who isn't found any more")
+    scoped()
+    (second,) = services(desktop)
+    scoped()
+    assert [second] == services(desktop)
+
+
 @pytest.mark.parametrize(
     "event",
     [
@@ -211,8 +227,23 @@ def test_no_box_can_be_shown_the_service_s_socket(desktop: DesktopSession, scope
     plain = desktop.run("sandbox", "run", "--", "sh", "-c", script)
     assert "REACHED" not in plain.stdout
     for path in (runtime, f"{runtime}/sandboxer", f"{runtime}/sandboxer/scopes"):
-        done = desktop.run("sandbox", "run", "--set", f"files.read={path}", "--", "sh", "-c", script)
-        assert "REACHED" not in done.stdout, path
+        done = desktop.run("sandbox", "run", "--set", f'files.read=["{path}"]', "--", "sh", "-c", script)
+        assert (125, "") == (done.returncode, done.stdout), path
+        assert "refuses to show" in done.stderr
+
+
+def test_no_grant_has_the_manager_run_a_program_outside(desktop: DesktopSession, tmp_path: Path) -> None:
+    runtime, proof = desktop.env["XDG_RUNTIME_DIR"], desktop.home / "escaped"
+    bus = f"DBUS_SESSION_BUS_ADDRESS=unix:path={runtime}/bus"
+    asks = ("env", bus, f"XDG_RUNTIME_DIR={runtime}", "systemd-run", "--user", "--wait", "touch", str(proof))
+    for path in (runtime, f"{runtime}/systemd", "/run/user", "/run"):
+        for key in ("read", "system"):
+            done = desktop.run("sandbox", "run", "--set", f'files.{key}=["{path}"]', "--", *asks)
+            assert not proof.exists(), (key, path)
+            assert 125 == done.returncode, done.stderr
+            assert "refuses to show the directory in which the session is controlled" in done.stderr
+    assert 0 == desktop.run(*asks).returncode
+    assert proof.exists(), "outside it does"
 
 
 class TestService:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from escape.conftest import Attack
+from escape.conftest import PYTHON, Attack, Boxed
 from escape.kernel import Kernel
 
 SOCKETS = (
@@ -26,6 +28,7 @@ SOCKETS = (
     "sway-ipc.sock",
     "sandboxer/monitor",
 )
+CONNECT = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
 
 
 def connect(_kernel: Kernel, name: str) -> None:
@@ -72,6 +75,29 @@ def test_it_is_not_at_its_outside_path_either(
 ) -> None:
     path = runtime_dir / name
     attack(connect_directly, path.parent, path.name, refused="ENOENT")
+
+
+@pytest.mark.parametrize("name", ["bus", "systemd/private"])
+def test_no_grant_shows_what_runs_programs_outside(
+    attack: Attack, sockets: None, runtime_dir: Path, boxed: Boxed, session: dict[str, str], name: str
+) -> None:
+    """Connecting needs no writable mount: neither the directory around it can be read, nor what that lies in."""
+    path = runtime_dir / name
+    reach = [sys.executable, "-c", CONNECT, str(path)]
+    assert 0 == subprocess.run(reach, env=session, check=False).returncode, "outside it answers"
+    for place in {runtime_dir, runtime_dir.parent, path.parent}:
+        for key in ("files.read", "files.system"):
+            words = boxed(PYTHON, *reach[1:], settings=[f'{key}=["{place}"]'])
+            done = subprocess.run(words, env=session, cwd="/", capture_output=True, text=True, check=False)
+            assert 125 == done.returncode, (place, done.stdout)
+            assert "refuses to show the directory in which the session is controlled" in done.stderr
+
+
+def test_one_directory_in_it_shows_no_other_s(attack: Attack, sockets: None, runtime_dir: Path) -> None:
+    settings = [f'files.read=["{runtime_dir / "gnupg"}"]']
+    for name in ("bus", "systemd/private", "keyring/ssh"):
+        path = runtime_dir / name
+        attack(connect_directly, path.parent, path.name, refused="ENOENT", settings=settings)
 
 
 def test_an_agents_socket_in_the_home_is_not_there(attack: Attack, sockets: None, home: Path) -> None:

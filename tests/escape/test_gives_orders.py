@@ -96,12 +96,15 @@ def test_no_box_finds_a_steward(attack: Attack, another_box: None, runtime_dir: 
     attack(connect_to_control, runtime_dir / "sandboxer" / "boxes", refused="ENOENT")
 
 
-def test_nor_one_that_is_shown_where_the_stewards_are(
-    attack: Attack, another_box: None, runtime_dir: Path
+def test_nor_can_one_be_shown_where_the_stewards_are(
+    boxed: Boxed, session: dict[str, str], another_box: None, runtime_dir: Path
 ) -> None:
-    """A read-only mount is no hindrance to a connection, so that directory is covered wherever it is shown."""
-    shown = f'files.read=["{runtime_dir}"]'
-    attack(connect_to_control, runtime_dir / "sandboxer" / "boxes", refused="ENOENT", settings=[shown])
+    """A read-only mount is no hindrance to a connection, so that nothing is shown that holds that directory."""
+    for place in (runtime_dir, runtime_dir.parent):
+        words = boxed("true", settings=[f'files.read=["{place}"]'])
+        done = subprocess.run(words, env=session, cwd="/", capture_output=True, text=True, check=False)
+        assert 125 == done.returncode
+        assert "refuses to show the directory in which the session is controlled" in done.stderr
 
 
 def test_nor_when_a_file_beside_them_is_named(

@@ -147,13 +147,14 @@ def memory():
         reached = int(line)
         if not scope:
             scope = the_scope()
-            limit = file(scope, "memory.max")
+            limit, swap = file(scope, "memory.max"), file(scope, "memory.swap.max")
         used = max(used, int(file(scope, "memory.current")))
     after = table(f"{CGROUPS}{BELOW}", "memory.events")  # the slice's: a manager may end the scope at once
     return {
         "reached MiB": reached,
         "end": line,
         "max": limit,
+        "swap": swap,
         "most used": used,
         "killed": after["oom_kill"] - before["oom_kill"],
         "manager": manager(),
@@ -216,7 +217,13 @@ def io():
     process = box("sh", "-c", "echo begun; read go", **{"io-weight": 30})
     process.stdout.readline()
     scope = the_scope()
-    return show(scope, "IOWeight", "TasksMax", "Slice", "MemoryMax") | ended(process, "go\n")
+    words = ["sandbox", "explain", "strict", "--set", "limits.io-weight=30"]
+    said = subprocess.run(words, capture_output=True, text=True, check=False)
+    return (
+        show(scope, "IOWeight", "TasksMax", "Slice", "MemoryMax")
+        | {"file": file(scope, "io.weight"), "explained": said.stdout}
+        | ended(process, "go\n")
+    )
 
 
 def main():

@@ -138,7 +138,7 @@ class Units:
         wanted = [
             [name, Variant("t", value)]
             for name, value in request.properties.items()
-            if self._was_set(unit, name) or not _holds(name, value, _shown(place, name) or "")
+            if self._was_set(unit, name) or not _holds(name, value, _shown(place, name))
         ]
         if wanted:
             await self._call("SetUnitProperties", "sba(sv)", [unit, True, wanted])
@@ -261,7 +261,7 @@ def _wrong(unit: str, request: Request) -> str:
     place = GROUPS + group[: group.index(unit) + len(unit)]
     for name, value in request.properties.items():
         shown = _shown(place, name)
-        if shown is not None and not _holds(name, value, shown):
+        if not _holds(name, value, shown):
             return f"{unit}: {name} is {shown or 'not there'} instead of {value}"
     return ""
 
@@ -269,18 +269,16 @@ def _wrong(unit: str, request: Request) -> str:
 FILES = {
     "TasksMax": "pids.max",
     "MemoryMax": "memory.max",
+    "MemorySwapMax": "memory.swap.max",
     "MemoryHigh": "memory.high",
     "CPUQuotaPerSecUSec": "cpu.max",
     "IOWeight": "io.weight",
 }
 
 
-def _shown(group: str, name: str) -> str | None:
-    """What the kernel shows of a property; None: it has no file for it (io.weight depends on how it was built)."""
-    path = f"{group}/{FILES[name]}"
-    if name == "IOWeight" and not os.path.exists(path):
-        return None
-    return read(path).strip()
+def _shown(group: str, name: str) -> str:
+    """What the kernel shows of a property; "": it has no file for it, and so holds nothing."""
+    return read(f"{group}/{FILES[name]}").strip()
 
 
 def _holds(name: str, value: int, shown: str) -> bool:

@@ -26,6 +26,7 @@ APP_MAX = 64
 PROPERTIES = {
     "TasksMax": (1, 1 << 22),
     "MemoryMax": (1 << 20, 1 << 62),
+    "MemorySwapMax": (0, 1 << 62),
     "MemoryHigh": (1 << 20, 1 << 62),
     "CPUQuotaPerSecUSec": (1_000, 1 << 40),
     "IOWeight": (1, 10_000),

@@ -7,7 +7,8 @@ and one line why it doesn't; the launcher lets the application start only after 
 does anything for a box that runs.
 
 The launcher starts it when nobody listens, or systemd does by sandboxer-scopes.socket. It ends when nothing was asked
-for a while, and in such a way that whoever connects at that moment is either served, or refused and starts another.
+for a while, or when another socket is in the place of its own, where nobody finds it any more; and in such a way that
+whoever connects at that moment is either served, or refused and starts another.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from sandboxer.host import session
 SOCKET = "scopes"
 LOCK = "scopes.lock"
 IDLE_S = 600.0
+LOOKS_S = 2.0
+"""How often it looks whether the socket at the well-known place is still its own. While it isn't, nobody else gets the
+lock, and each start pays for a service of its own."""
 REQUEST_TIMEOUT_S = 5.0
 """How long a connection may stay without a request."""
 CLIENTS_MAX = 64
@@ -89,8 +93,8 @@ class Service:
 
     async def run(self, connection: socket.socket | None, *, is_unit: bool) -> None:
         """
-        Until nothing was asked for a while. `connection`: the first to serve. `is_unit`: systemd has started it, so
-        that it is where it belongs.
+        Until nothing was asked for a while, or nobody can ask any more. `connection`: the first to serve. `is_unit`:
+        systemd has started it, so that it is where it belongs.
         """
         try:
             if connection is not None:
@@ -110,7 +114,9 @@ class Service:
             await self._move_in()
         self._note()
         while (left := self._busy_until - loop.time()) > 0 or self._tasks:
-            await asyncio.sleep(max(left, REQUEST_TIMEOUT_S if self._tasks else 0.0))
+            if self._made is not None and self._there() != self._made:
+                return
+            await asyncio.sleep(min(LOOKS_S, max(left, REQUEST_TIMEOUT_S if self._tasks else 0.0)))
 
     def _listen(self) -> None:
         """Listen at the well-known place, unless another service does: the lock tells."""
@@ -200,9 +206,8 @@ class Service:
             loop = asyncio.get_running_loop()
             loop.remove_reader(self._listener.fileno())
             if self._made is not None:
-                if (
-                    self._there() == self._made
-                ):  # systemd's socket unit, started later, has put its own in this place
+                # Else systemd's socket unit, started later, has put its own in this place.
+                if self._there() == self._made:
                     os.unlink(SOCKET, dir_fd=self._place)
                 self._listener.shutdown(socket.SHUT_RDWR)
                 with contextlib.suppress(OSError):  # EINVAL: nobody is left

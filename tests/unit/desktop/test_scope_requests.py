@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -102,6 +103,7 @@ def test_what_no_launcher_sends_is_refused(content: bytes, child: int) -> None:
         ("TasksMax", "5"),
         ("TasksMax", 5.0),
         ("MemoryMax", 0),
+        ("MemorySwapMax", -1),
         ("IOWeight", 10_001),
         ("CPUQuotaPerSecUSec", None),
     ],
@@ -173,6 +175,11 @@ def test_a_unit_s_name_is_never_too_long_and_never_cut_within_a_letter() -> None
         ("TasksMax", 4096, "4097", False),
         ("MemoryMax", 2**20, "max", False),
         ("MemoryHigh", 2**20, "", False),
+        ("MemorySwapMax", 0, "0", True),
+        ("MemorySwapMax", 0, "4096", False),
+        ("MemorySwapMax", 0, "max", False),
+        ("MemorySwapMax", 0, "", False),
+        ("IOWeight", 50, "", False),
         ("CPUQuotaPerSecUSec", 1_500_000, "150000 100000", True),
         ("CPUQuotaPerSecUSec", 10_000, "1000 100000", True),
         ("CPUQuotaPerSecUSec", 1_500_000, "max 100000", False),
@@ -183,3 +190,15 @@ def test_a_unit_s_name_is_never_too_long_and_never_cut_within_a_letter() -> None
 )
 def test_a_limit_holds_when_the_kernel_says_so(name: str, value: int, shown: str, holds: bool) -> None:
     assert holds == scope_units._holds(name, value, shown)
+
+
+@pytest.mark.parametrize("name", sorted(PROPERTIES))
+def test_without_a_file_of_the_kernel_s_nothing_is_held(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever it is: a kernel may have been built without io.weight, or started without memory.swap.max."""
+    (tmp_path / "x.scope").mkdir()
+    monkeypatch.setattr(scope_units, "GROUPS", str(tmp_path))
+    monkeypatch.setattr(scope_units, "group_of", {7: "/x.scope"}.__getitem__)
+    request = Request(app="x", properties={name: 50}, pidfd=-1, pid=7, monitor=8)
+    assert f"x.scope: {name} is not there instead of 50" == scope_units._wrong("x.scope", request)

@@ -184,9 +184,14 @@ def test_what_a_killed_one_has_left_is_replaced(directory: Path) -> None:
     assert asyncio.run(look()).startswith(b"E")
 
 
-def test_a_socket_that_systemd_has_put_in_its_place_is_left_there(directory: Path) -> None:
+@pytest.mark.parametrize("idle_s", [0.1, 60.0])
+def test_a_socket_that_systemd_has_put_in_its_place_is_left_there(
+    directory: Path, idle_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scopes, "LOOKS_S", 0.2)
+
     async def look() -> None:
-        async with running(directory, idle_s=0.4) as task:
+        async with running(directory, idle_s) as task:
             (directory / "scopes").unlink()
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
                 other.bind(str(directory / "scopes"))
@@ -194,6 +199,22 @@ def test_a_socket_that_systemd_has_put_in_its_place_is_left_there(directory: Pat
 
     asyncio.run(look())
     assert (directory / "scopes").exists()
+
+
+def test_one_whose_place_is_taken_ends_at_once_and_leaves_the_lock_to_the_next(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scopes, "LOOKS_S", 0.2)
+
+    async def look() -> bytes:
+        async with running(directory) as first:
+            (directory / "scopes").unlink()
+            await asyncio.wait_for(first, 5)
+            async with running(directory):
+                with connected(directory) as client:
+                    return await answer(client, b"x")
+
+    assert asyncio.run(look()).startswith(b"E")
 
 
 def test_a_directory_that_others_may_enter_is_not_used(directory: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from fakes import Directory, FakeHost, Link, Node
-from machines import SOCKET, effective, machine
+from fakes import Directory, Entry, FakeHost, Link, Node
+from machines import RUNTIME, SOCKET, effective, machine
 
 from sandboxer.errors import PolicyError, ResolveError
 from sandboxer.grants.files import grants
@@ -63,6 +63,99 @@ def test_a_device_is_not_granted_as_a_file_however_it_is_reached() -> None:
             ops(Files(read=(path,)), host)
 
 
+def hole(files: Files, host: FakeHost) -> Grant:
+    """What is said of the first file that is granted, which must be a hole."""
+    (found,) = (
+        one
+        for one in given(files, host)
+        if isinstance(one, Grant) and one.origin.key.startswith("files.") and one.weight is Weight.HOLE
+    )
+    return found
+
+
+SESSION: dict[str, Entry] = {
+    f"{RUNTIME}/bus": SOCKET,
+    f"{RUNTIME}/systemd/private": SOCKET,
+    f"{RUNTIME}/systemd/units/deep": Directory(),
+    f"{RUNTIME}/dbus-1/services": Directory(),
+    f"{RUNTIME}/gnupg/S.gpg-agent": SOCKET,
+    f"{RUNTIME}/gnupg/d.x/S.ssh": SOCKET,
+    f"{RUNTIME}/app/data": Directory(),
+    "/srv/link": Link(target=RUNTIME),
+    "/srv/deeper": Link(target=f"{RUNTIME}/systemd"),
+    "/var/run": Link(target="/run"),
+}
+
+
+@pytest.mark.parametrize("key", ["read", "write", "system"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        RUNTIME,
+        "/run/user",
+        "/run",
+        "/",
+        "/var/run/user/1000",
+        "/srv/link",
+        "/srv/deeper",
+        f"{RUNTIME}/systemd",
+        f"{RUNTIME}/systemd/units",
+        f"{RUNTIME}/systemd/units/deep",
+        f"{RUNTIME}/dbus-1",
+        f"{RUNTIME}/*",
+    ],
+)
+def test_where_the_session_is_controlled_is_shown_to_nobody(key: str, path: str) -> None:
+    with pytest.raises(ResolveError, match="the session is controlled"):
+        ops(Files(**{key: (path,)}), machine(SESSION), dangerous=True)  # type: ignore[arg-type] # any key
+
+
+@pytest.mark.parametrize("variable", ["/srv/run", "/srv/link"])
+def test_nor_where_the_session_says_that_it_is(variable: str) -> None:
+    tree: dict[str, Entry] = {"/srv/run/bus": SOCKET, "/srv/link": Link(target="run")}
+    for path in ("/srv/run", "/srv", RUNTIME):
+        with pytest.raises(ResolveError, match="the session is controlled"):
+            ops(Files(read=(path,)), machine(tree, {"XDG_RUNTIME_DIR": variable}))
+
+
+def test_nor_by_a_home_or_a_working_directory_that_it_lies_in() -> None:
+    inside = {"XDG_RUNTIME_DIR": "/home/ann/run"}
+    with pytest.raises(ResolveError, match="the session is controlled"):
+        ops(Files(home="host"), machine({"/home/ann/run/bus": SOCKET}, inside))
+    host = machine(
+        {"/srv/work/run/bus": SOCKET}, {"XDG_RUNTIME_DIR": "/srv/work/run"}, working_directory="/srv/work"
+    )
+    with pytest.raises(ResolveError, match="the session is controlled"):
+        ops(Files(working_directory="read"), host)
+
+
+def test_a_directory_in_it_is_a_hole_that_names_its_sockets() -> None:
+    found = hole(Files(read=(f"{RUNTIME}/gnupg",)), machine(SESSION))
+    assert f"can read {RUNTIME}/gnupg, and talk to what listens on sockets in it" == found.words
+    assert "S.gpg-agent, d.x/S.ssh" == found.detail
+    (quiet,) = (
+        one
+        for one in given(Files(read=(f"{RUNTIME}/app",)), machine(SESSION))
+        if isinstance(one, Grant) and one.origin.key == "files.read"
+    )
+    assert Weight.ACCESS is quiet.weight
+
+
+def test_so_is_every_directory_in_which_something_listens() -> None:
+    tree: dict[str, Entry] = {f"/srv/x/s{number}": SOCKET for number in range(9)}
+    assert "s0, s1, s2, s3, s4, s5 and 3 more" == hole(Files(write=("/srv/x",)), machine(tree)).detail
+    assert "s0" in hole(Files(working_directory="read"), machine(tree, working_directory="/srv/x")).detail
+    agent = hole(Files(home="host"), machine({"/home/ann/.ssh/agent": SOCKET})).detail
+    assert agent.endswith("it can talk to what listens on .ssh/agent")
+    cursor = hole(Files(read=("/srv/x",)), machine({"/srv/x/a\nb\x1b[2J": SOCKET})).detail
+    assert r"'a\nb\x1b[2J'" == cursor
+
+
+def test_a_socket_that_is_covered_is_not_named() -> None:
+    host = machine({"/home/ann/.ssh/agent": SOCKET, "/home/ann/.cache/sandboxer/boxes/x.1/control": SOCKET})
+    assert "listens" not in hole(Files(home="host", hide=("~/.ssh",)), host).detail
+
+
 def test_a_socket_is_a_hole() -> None:
     found = given(Files(read=("/srv/socket",)), machine({"/srv/socket": SOCKET}))
     (grant,) = (one for one in found if isinstance(one, Grant) and "/srv/socket" in one.words)
@@ -79,7 +172,6 @@ def test_a_socket_is_a_hole() -> None:
         "~/.local/share/sandboxer/homes/other",
         "~/.config/autostart/deep",
         "/home",
-        "/run/user/1000",
         "/etc",
     ],
 )

@@ -65,6 +65,7 @@ def test_what_is_delegated_becomes_a_property_of_the_scope() -> None:
     expected = {
         "TasksMax": 100,
         "MemoryMax": 2 * GIB,
+        "MemorySwapMax": 0,
         "MemoryHigh": 3 * GIB // 2,
         "CPUQuotaPerSecUSec": 1_500_000,
         "IOWeight": 50,
@@ -81,7 +82,7 @@ def test_the_controllers_decide_one_by_one() -> None:
 def test_held_limits_are_no_holes() -> None:
     found = granted(EVERYTHING, machine(controllers=ALL))
     assert {Weight.NOTICE} == {grant.weight for grant in found.values()}
-    assert "can use at most 2 GiB of memory" == found["limits.memory"].words
+    assert "can use at most 2 GiB of memory, and no swap" == found["limits.memory"].words
     assert "can use at most 150% of one processor" == found["limits.cpu"].words
     assert "held by its control group and by the kernel" in found["limits.tasks"].detail
 
@@ -97,6 +98,37 @@ def test_what_was_asked_for_and_isn_t_held_is_a_hole_that_says_why(
     loose = {key for key, grant in found.items() if grant.weight is Weight.HOLE}
     assert {"limits.memory", "limits.memory-high", "limits.cpu", "limits.io-weight"} == loose
     assert all(why in found[key].detail for key in loose)
+
+
+def test_swap_is_limited_only_with_memory() -> None:
+    assert "MemorySwapMax" not in asked(Limits(memory_high="1GiB"), machine(controllers=ALL))
+
+
+@pytest.mark.parametrize(
+    ("missing", "key", "name"),
+    [("io.weight", "limits.io-weight", "IOWeight"), ("memory.swap.max", "limits.memory", "MemorySwapMax")],
+)
+def test_what_this_kernel_has_no_file_for_is_a_hole_and_not_asked_for(
+    missing: str, key: str, name: str
+) -> None:
+    host = machine({"/proc/swaps": ""}, controllers=ALL, missing=(missing,))
+    found = granted(EVERYTHING, host)
+    assert [key] == [other for other, grant in found.items() if grant.weight is Weight.HOLE]
+    assert "this kernel" in found[key].detail
+    assert missing in found[key].detail
+    assert asked(EVERYTHING, machine(controllers=ALL)).keys() - {name} == asked(EVERYTHING, host).keys()
+
+
+def test_a_kernel_without_swap_needs_no_limit_on_it() -> None:
+    host = machine(controllers=ALL, missing=("memory.swap.max",))
+    assert Weight.NOTICE is granted(EVERYTHING, host)["limits.memory"].weight
+    assert "MemorySwapMax" not in asked(EVERYTHING, host)
+
+
+def test_what_processes_share_is_said_not_to_be_held_by_their_own_limit() -> None:
+    grant = granted(Limits(memory="64MiB"), machine())["limits.memory"]
+    assert "can use more than 64 MiB of memory" == grant.words
+    assert "neither what programs share (MAP_SHARED, files in memory)" in grant.detail
 
 
 def test_limits_of_processes_hold_what_they_can() -> None:

@@ -112,3 +112,30 @@ def test_no_compile_pays_for_the_socket_module() -> None:
     script = "import sys, sandboxer.host.manager; print('socket' in sys.modules, '_socket' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "False True\n" == done.stdout
+
+
+@pytest.mark.parametrize(
+    ("controllers", "files", "missing"),
+    [
+        ("cpu io memory pids", ("io.weight", "memory.swap.max"), ()),
+        ("cpu io memory pids", (), ("io.weight", "memory.swap.max")),
+        ("io memory", ("memory.swap.max",), ("io.weight",)),
+        ("pids", (), ()),
+    ],
+)
+def test_files_that_the_kernel_was_built_without_are_known(
+    listening: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    controllers: str,
+    files: tuple[str, ...],
+    missing: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr(manager, "GROUPS", str(tmp_path))
+    (tmp_path / "manager").mkdir()
+    (tmp_path / "manager/cgroup.controllers").write_text(controllers)
+    for name in files:
+        (tmp_path / "manager" / name).touch()
+    found = facts(listening).user_manager
+    assert found is not None
+    assert (tuple(sorted(controllers.split())), missing) == (tuple(sorted(found.controllers)), found.missing)

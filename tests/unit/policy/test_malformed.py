@@ -74,12 +74,23 @@ MISTAKES = [
     Mistake("no size at all", "[limits]\nmemory = 'lots'\n", 2, "a size is a number", '"2GiB"'),
     Mistake("tiny size", "[limits]\nmemory = '1KiB'\n", 2, "no program starts", '"500MiB"'),
     Mistake(
-        "size as a number", "[limits]\nmemory = 5\n", 2, "expected text in quotes", 'limits.memory = "5"'
+        "size as a number", "[limits]\nmemory = 5\n", 2, "expected text in quotes", 'for example, "2GiB"'
     ),
     Mistake("share without %", "[limits]\ncpu = '150'\n", 2, "whole number of percent", 'write "150%"'),
-    Mistake("share of nothing", "[limits]\ncpu = '0%'\n", 2, "from 1% to", "100% is all of one"),
+    Mistake("share of nothing", "[limits]\ncpu = '0%'\n", 2, "from 1% to", 'write "" for no limit'),
+    Mistake("huge share", "[limits]\ncpu = '100001%'\n", 2, "from 1% to", "100% is all of one"),
+    Mistake("share as a zero", "[limits]\ncpu = 0\n", 2, "expected text in quotes", 'write "" for no limit'),
+    Mistake("share as a number", "[limits]\ncpu = 150\n", 2, "expected text in quotes", 'write "150%"'),
+    Mistake("size of nothing", "[limits]\nmemory = '0'\n", 2, "with nothing", 'write "" for no limit'),
     Mistake(
-        "tasks of nothing", "[limits]\ntasks = 0\n", 2, "whole number from 1 to 4194304", "limits.tasks = 100"
+        "tasks of nothing", "[limits]\ntasks = 0\n", 2, "whole number from 2 to 4194304", "limits.tasks = 100"
+    ),
+    Mistake(
+        "tasks for the first process alone",
+        "[limits]\ntasks = 1\n",
+        2,
+        "limits.tasks = 1: expected a whole number from 2 to 4194304: the box's own first process is one of them",
+        "limits.tasks = 100",
     ),
     Mistake(
         "tasks in quotes",
