@@ -184,6 +184,8 @@ static pid_t enter(const struct call *call, const struct order *order, char *con
 
     if (is_too_late(words[WORD_DEADLINE]))
         return -ETIMEDOUT;
+    if (frozen)
+        return -EBUSY;
     for (size_t i = 0; i < GIVEN_MAX; i++)
         if (is_directory(order->given[i]))
             return -EISDIR;
@@ -206,8 +208,9 @@ static pid_t enter(const struct call *call, const struct order *order, char *con
 
 static pid_t start(const struct call *call, char *const *words, const sigset_t *caller_mask)
 {
+    if (frozen)
+        return -EBUSY;
     pid_t pid = sys_fork();
-
     if (pid == 0)
         start_ordered(call, words, caller_mask);
     return pid < 0 ? -errno : pid;

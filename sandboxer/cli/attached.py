@@ -3,13 +3,14 @@ A program in a running box whose streams, signals and exit status are this proce
 
 What comes in: a box, what is to run there, and this process's own standard streams. What goes out: its exit status.
 
-What the program gets is made here, for it alone: pipes; or, where this process is in a terminal, the slave of a
-pseudoterminal, whose master stays here. None of the caller's descriptors goes in, nor its terminal, nor its environment
-but TERM: so whoever is in the box has nothing more than before. It can't type into the terminal in which the command
-was given (TIOCSTI reaches its own), read what is typed there after the program has ended, or open what a stream was
-redirected to. What it writes does reach the user's terminal, as with any program: that can be asked to answer, and the
-answer is read by the program, or by the shell once it has ended. The program leads a session of its own in the box,
-which the end of the terminal hangs up.
+What the program gets is made here, for it alone: ends of socket pairs, which pass one way and which nobody else in the
+box can open, as pipes could be; or, where this process is in a terminal, the slave of a pseudoterminal, whose master
+stays here. None of the caller's descriptors goes in, nor its terminal, nor its environment but TERM: so whoever is in
+the box has nothing more than before. It can't type into the terminal in which the command was given (TIOCSTI reaches
+its own), read what is typed there after the program has ended, or open what a stream was redirected to. What it writes
+does reach the user's terminal, as with any program: that can be asked to answer, and the answer is read by the program,
+or by the shell once it has ended. The program leads a session of its own in the box, which the end of the terminal
+hangs up. When it has ended, terminal and signals are this process's own again, whatever is still to be written.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import termios
 import tty
 from collections.abc import Iterator, Sequence
@@ -76,8 +78,16 @@ class Terminal:
             return
         self._is_raw = False
         with contextlib.suppress(OSError, termios.error):  # it is gone
-            if os.tcgetpgrp(0) == os.getpgrp():
+            if not _is_in_use():
                 termios.tcsetattr(0, termios.TCSANOW, self._kept)
+
+
+def _is_in_use() -> bool:
+    """Whether a terminal is others' by now; one that isn't this session's has no foreground to tell it by."""
+    try:
+        return os.tcgetpgrp(0) != os.getpgrp()
+    except OSError:
+        return False
 
 
 class Signals:
@@ -157,7 +167,7 @@ def run(box: Box, request: Exec, *, is_interactive: bool = True) -> int:
     Raises:
         StewardError: it couldn't be started, or the box ended before it.
     """
-    if freezing.is_frozen(processes.find(box)):
+    if freezing.is_frozen(box, processes.find(box)):
         raise StewardError(
             "cannot run anything in a box that is frozen", subject=box.id, hint=f"sandbox thaw {box.id}"
         )
@@ -167,8 +177,10 @@ def run(box: Box, request: Exec, *, is_interactive: bool = True) -> int:
     signals = Signals(box, terminal)
     name = session.current().environment.get("TERM", "") if terminal is not None else ""
     try:
-        with signals.handled():
+        with contextlib.ExitStack() as taken:
+            taken.enter_context(signals.handled())
             if terminal is not None:
+                taken.callback(terminal.restore)
                 terminal.make_raw()
             try:
                 pid = _start(box, changed(request, terminal=name), [*given, told], ending)
@@ -176,7 +188,7 @@ def run(box: Box, request: Exec, *, is_interactive: bool = True) -> int:
                 for fd in {*given, told}:
                     os.close(fd)
             signals.program_is(pid)
-            status = relay.run(ways, ending)
+            status = relay.run(ways, ending, taken.close)
     finally:
         if terminal is not None:
             terminal.restore()
@@ -199,7 +211,7 @@ def _streams(terminal: Terminal | None, *, is_interactive: bool) -> tuple[list[i
             elif number == 1:
                 ways.append(Way(terminal.master, 1, "both", is_output=True))
             continue
-        theirs, ours = os.pipe() if number == 0 else os.pipe()[::-1]
+        theirs, ours = _pair(is_input=number == 0)
         given.append(theirs)
         os.set_blocking(ours, False)
         if number > 0:
@@ -209,6 +221,13 @@ def _streams(terminal: Terminal | None, *, is_interactive: bool) -> tuple[list[i
         else:
             ways.append(Way(0, ours, "sink", is_output=False))
     return given, ways
+
+
+def _pair(*, is_input: bool) -> tuple[int, int]:
+    """The program's end, and ours."""
+    theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    theirs.shutdown(socket.SHUT_WR if is_input else socket.SHUT_RD)
+    return theirs.detach(), ours.detach()
 
 
 def _is_open(fd: int) -> bool:

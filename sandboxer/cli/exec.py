@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
             "a directory of the box is named by an absolute path", subject=f"--cwd {options.directory}"
         )
     request = Exec(words=tuple(words), directory=options.directory)
-    return attached.run(running.box_named(options.box), request)
+    return attached.run(running.box_named(options.box, or_start=True), request)
 
 
 def parser() -> Parser:
@@ -50,8 +50,12 @@ def parser() -> Parser:
         metavar="DIRECTORY",
         help="where in the box it starts; as the application unless said",
     )
-    words.add_argument("box", metavar="BOX", help="an application that runs, or a box's id or pid")
+    words.add_argument("box", metavar="BOX", help=running.BOX)
     words.add_argument(
-        "command", nargs=argparse.REMAINDER, metavar="COMMAND", help="a program, and its words"
+        "command",
+        nargs=argparse.REMAINDER,
+        metavar="COMMAND",
+        help="a program, and its words; keys of a terminal are its own: Ctrl-Z stops it where a shell in the box "
+        "runs it, and else nothing",
     )
     return words

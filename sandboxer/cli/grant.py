@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
     options = parser().parse_args(argv)
     path, write = running.split_mode(options.path)
     seconds = running.duration(options.time) if options.time is not None else None
-    box = running.box_named(options.box)
+    box = running.box_named(options.box, or_start=True)
     request = Add(
         path=running.absolute(path),
         write=write,
@@ -62,7 +62,7 @@ def page(app: str, added: Added) -> Iterable[Block]:
 def parser() -> Parser:
     """The verb's words."""
     words = Parser("grant", DOES, EXAMPLES)
-    words.add_argument("box", metavar="BOX", help="an application that runs, or a box's id or pid")
+    words.add_argument("box", metavar="BOX", help=running.BOX)
     words.add_argument("path", metavar="PATH[:ro|:rw]", help="what is shown; read-only unless it ends in :rw")
     until = words.add_mutually_exclusive_group()
     until.add_argument("--for", dest="time", metavar="TIME", help="how long: 90s, 10m, 1h30m, 2d")

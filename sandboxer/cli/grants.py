@@ -26,7 +26,7 @@ KINDS = {"grant": "", "document": "a document", "siblings": "beside a document"}
 def main(argv: list[str]) -> int:
     """List. Returns 0. Raises SandboxerError."""
     options = parser().parse_args(argv)
-    box = running.box_named(options.box)
+    box = running.box_named(options.box, or_start=True)
     answer = control.ask(box, Listing())
     if not isinstance(answer, Listed):
         raise running.unexpected(answer)
@@ -49,13 +49,13 @@ def page(app: str, listed: Listed) -> Iterable[Block]:
     if listed.policy:
         cells = tuple(
             (
-                Part(text=_may(write=grant.write, device=grant.device)),
                 Part(text=_place(grant.path, grant.source)),
+                Part(text=_may(write=grant.write, device=grant.device)),
                 quiet(f"[{grant.origin}]"),
             )
             for grant in listed.policy
         )
-        yield Table(rows=cells, indent=2)
+        yield Table(headings=("path", "may", "says"), rows=cells, indent=2)
     else:
         yield line("none of your files", indent=2)
     yield line(quiet(f"all that it can do: sandbox explain {app}"))
@@ -109,12 +109,13 @@ def _may(*, write: bool, device: bool) -> str:
 
 
 def _place(path: str, source: str) -> str:
-    return path if path == source else f"{path} → {source}"
+    shown = output.from_home(path)
+    return shown if path == source else f"{shown} → {output.from_home(source)}"
 
 
 def parser() -> Parser:
     """The verb's words."""
     words = Parser("grants", DOES, EXAMPLES)
-    words.add_argument("box", metavar="BOX", help="an application that runs, or a box's id or pid")
+    words.add_argument("box", metavar="BOX", help=running.BOX)
     words.add_argument("--json", action="store_true", help="for machines; see sandboxer/cli/README.md")
     return words

@@ -8,6 +8,7 @@ kernel ends all that is in it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -15,7 +16,7 @@ import time
 from sandboxer.cli import output, running
 from sandboxer.cli.arguments import Parser
 from sandboxer.cli.output import line
-from sandboxer.errors import StewardError
+from sandboxer.errors import StewardError, UsageError
 from sandboxer.steward import freezing, processes
 from sandboxer.steward.boxes import Box
 from sandboxer.steward.processes import Found
@@ -34,10 +35,21 @@ def main(argv: list[str]) -> int:
     options = parser().parse_args(argv)
     number = processes.signal_named(options.signal) if options.signal is not None else None
     box = running.box_named(options.box)
+    _require_whole(options.box, box)
     found = processes.find(box)
     told = end(box, found) if number is None else send(box, found, number)
     output.show([line(told)])
     return 0
+
+
+def _require_whole(word: str, box: Box) -> None:
+    """Who names one process of a box may mean that one alone. Raises UsageError."""
+    if word.isdigit() and int(word) != box.monitor:
+        raise UsageError(
+            f"{word} is a process of {box.id}",
+            subject="what is ended is the box, with all that is in it",
+            hint=f"sandbox kill {box.id}, or for this process alone: kill {word}",
+        )
 
 
 def end(box: Box, found: Found) -> str:
@@ -48,10 +60,11 @@ def end(box: Box, found: Found) -> str:
     except ProcessLookupError:
         return f"{box.id} has just ended by itself."
     try:
-        was_frozen = freezing.is_frozen(found)
+        was_frozen = freezing.is_frozen(box, found)
         _ask(found)
         if was_frozen:
-            freezing.thaw(box)
+            with contextlib.suppress(StewardError):  # it can be killed as it is
+                freezing.thaw(box)
         if processes.has_ended(first, PATIENCE_S):
             return f"{box.id} has ended, {time.monotonic() - began:.1f} s after SIGTERM."
         count = len(found.members) - 1
@@ -64,7 +77,7 @@ def end(box: Box, found: Found) -> str:
             )
         return (
             f"{box.id} didn't end in {PATIENCE_S:.0f} s after SIGTERM, and was killed with all that was in it: "
-            f"{count} process{'' if count == 1 else 'es'}."
+            f"{running.counted(count)}."
         )
     finally:
         os.close(first)
@@ -94,7 +107,11 @@ def _ask(found: Found) -> None:
 def parser() -> Parser:
     """The verb's words."""
     words = Parser("kill", DOES, EXAMPLES)
-    words.add_argument("box", metavar="BOX", help="an application that runs, or a box's id or pid")
+    words.add_argument(
+        "box",
+        metavar="BOX",
+        help="an application that runs, or a box's id, its launcher's pid, or its service",
+    )
     words.add_argument(
         "--signal", metavar="SIGNAL", help="send the application this one (HUP, 10), and do nothing else"
     )

@@ -31,13 +31,13 @@ SHIPPED = "shipped"
 
 class Entry(Record):
     """
-    One application. `program` is "" where it isn't installed, `layers` who has a say, `holes` the topics of its holes,
-    `fault` why its policy doesn't hold here, or "".
+    One application. `program` is "" where it isn't installed, None where its policy has a mistake and can't tell,
+    `layers` who has a say, `holes` the topics of its holes, `fault` why its policy doesn't hold here, or "".
     """
 
     name: str
     summary: str = ""
-    program: str = ""
+    program: str | None = ""
     layers: tuple[str, ...] = ()
     holes: tuple[str, ...] = ()
     fault: str = ""
@@ -65,7 +65,7 @@ def _entry(name: str, host: Host) -> Entry:
         made = survey(effective, host, with_program=False)
     except SandboxerError as error:
         fault = f"{error.what}; see sandbox check"
-        return Entry(name=name, layers=_layers(name, (), host), fault=fault)
+        return Entry(name=name, program=None, layers=_layers(name, (), host), fault=fault)
     holes = [item.topic for item in made.found if isinstance(item, Grant) and item.weight is Weight.HOLE]
     return Entry(
         name=name,
@@ -109,8 +109,8 @@ def page(found: Sequence[Entry]) -> Iterable[Block]:
     rows = tuple(
         (
             Part(text=entry.name, tone=Tone.HEADING),
-            Part(text="yes", tone=Tone.GOOD) if entry.program else output.quiet("no"),
-            Part(text=", ".join(entry.holes), tone=Tone.HOLE) if entry.holes else output.quiet("none"),
+            _installed(entry),
+            _holes(entry),
             Part(text=", ".join(entry.layers)),
             Part(text=entry.summary)
             if not entry.fault
@@ -119,6 +119,18 @@ def page(found: Sequence[Entry]) -> Iterable[Block]:
         for entry in found
     )
     yield Table(headings=("application", "installed", "holes", "policy", "what it is"), rows=rows)
+
+
+def _installed(entry: Entry) -> Part:
+    if entry.program is None:
+        return Part(text="?", tone=Tone.WARNING)
+    return Part(text="yes", tone=Tone.GOOD) if entry.program else output.quiet("no")
+
+
+def _holes(entry: Entry) -> Part:
+    if entry.program is None:
+        return Part(text="?", tone=Tone.WARNING)
+    return Part(text=", ".join(entry.holes), tone=Tone.HOLE) if entry.holes else output.quiet("none")
 
 
 def facts(entry: Entry) -> dict[str, object]:

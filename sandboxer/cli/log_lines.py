@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,6 +21,15 @@ PIECE = 1 << 20
 LINE_MAX = 64 * 1024
 JOURNAL_S = 10.0
 JOURNAL = ("journalctl", "--user", "--quiet", "--no-pager", "--output=json")
+REQUESTS = {
+    "end": "end of the grant of",
+    "tell": "second start:",
+    "present": "open outside",
+    "fail": "what serves its grants ended:",
+}
+"""What pages call the steward's requests whose names don't say it (`steward.journal`)."""
+TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
+"""As `broker.log` writes it: entries are put in order by it, as text."""
 PRIORITY_MAX = 3
 """Errors, and worse: see syslog(3)."""
 
@@ -93,7 +103,7 @@ class File:
             fields = json.loads(line)
         except (ValueError, RecursionError):
             return
-        if isinstance(fields, dict) and isinstance(fields.get("time"), str):
+        if isinstance(fields, dict) and TIME.fullmatch(str(fields.get("time"))):
             yield Entry(
                 time=fields["time"],
                 source=self._source,
@@ -106,7 +116,8 @@ class File:
 
 def _told(fields: Mapping[str, Any]) -> str:
     """A line of the broker's or the steward's as a sentence."""
-    text = f"{fields.get('request', '?')} {fields.get('path', '')}".rstrip()
+    request = fields.get("request", "?")
+    text = f"{REQUESTS.get(request, request) if isinstance(request, str) else '?'} {fields.get('path', '')}".rstrip()
     if fields.get("to"):
         text += f" to {fields['to']}"
     text += f": {fields.get('verdict', '?')}"

@@ -24,12 +24,12 @@ from sandboxer.cli.survey import Anywhere
 from sandboxer.errors import StewardError, UsageError
 from sandboxer.grants.brokered import log_directory
 from sandboxer.host import session
-from sandboxer.steward import boxes, cgroups, descendants
+from sandboxer.steward import boxes, cgroups, descendants, naming, services
 from sandboxer.steward import journal as steward_journal
 from sandboxer.steward.boxes import Box
 from sandboxer.words import Record
 
-DOES = "Tells what was said about a box: by its broker, its steward, and in the journal."
+DOES = "Tells what was said of a box: by its broker, from outside, in the journal."
 EXAMPLES = """\
   sandbox logs firefox
   sandbox logs firefox.1234 --follow
@@ -37,6 +37,8 @@ EXAMPLES = """\
 COUNT = 100
 COUNT_MAX = 1_000_000
 STEP_S = 0.25
+SOURCES = {"steward": "outside"}
+"""What pages call a source: who did something to the box from outside, while it ran."""
 
 
 class Subject(Record):
@@ -57,12 +59,16 @@ def main(argv: list[str]) -> int:
         "broker": log_directory(Anywhere(here)),
         "steward": steward_journal.directory_of(here),
     }
-    subject = meant(options.box, boxes.running(boxes.boxes_directory(here)), tuple(places.values()))
+    subject = meant(options.box, boxes.all_running(here), tuple(places.values()))
     files = [File(f"{place}/{subject.app}/{subject.app}.log", source) for source, place in places.items()]
     found = [entry for file in files for entry in file.all() if _is_about(entry, subject)]
-    found += journal(_matches(subject), subject.box or subject.app, max(options.count, 1))
+    began = _began(subject)
+    of_journal = journal(_matches(subject), subject.box or subject.app, max(options.count, 1))
+    found += [entry for entry in of_journal if entry.time >= began]
     found.sort(key=lambda entry: entry.time)
     _print(found[len(found) - min(options.count, len(found)) :], is_json=options.json)
+    if not found and not options.json and not options.follow:
+        output.show([line(f"Nothing has been said of {subject.box or subject.app}.")])
     if options.follow:
         _follow(files, subject, is_json=options.json)
     return 0
@@ -75,18 +81,22 @@ def meant(word: str, running: Sequence[Box], places: Sequence[str]) -> Subject:
     Raises:
         StewardError: none.
     """
-    for box in running:
-        if word in (box.id, str(box.monitor)):
-            return Subject(app=box.app, box=box.id, running=(box,))
+    found = naming.meant(word, running)
+    if any(word != box.app for box in found):  # an application's are all of its boxes, ended ones too
+        if len(found) > 1:
+            raise StewardError(f"{word} runs {len(found)} times", subject=naming.listed(found))
+        (box,) = found
+        return Subject(app=box.app, box=box.id, running=found)
     app, _, number = word.rpartition(".")
-    if any(box.app == word for box in running) or _has_log(word, places):
-        return Subject(app=word, box="", running=tuple(box for box in running if box.app == word))
+    if found or _has_log(word, places):
+        return Subject(app=word, box="", running=found)
     if app and number.isascii() and number.isdigit() and _has_log(app, places):
         return Subject(app=app, box=word, running=())
+    unknown = naming.unknown(word, running)
     raise StewardError(
-        "nothing was logged of such a box",
-        subject=f"{word}: it doesn't run, and in {' and '.join(places)} there is nothing of it",
-        hint="sandbox ps, or the name of an application: sandbox logs APP",
+        "nothing was said of such a box",
+        subject=f"{word}: it doesn't run, and no log has its name",
+        hint=unknown.hint or "sandbox ps, which lists the boxes that run",
     )
 
 
@@ -104,10 +114,18 @@ def _is_about(entry: Entry, subject: Subject) -> bool:
     return not subject.box or entry.box == subject.box
 
 
+def _began(subject: Subject) -> str:
+    """As entries have it: what a service's unit, or a process of this number, said before isn't the box's."""
+    if not subject.running:
+        return ""
+    when = time.gmtime(min(box.started for box in subject.running))
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", when)
+
+
 def _matches(subject: Subject) -> list[str]:
     """
-    What to ask the journal for: each launcher's own entries, and those of the units that boxes have to themselves. A
-    box that has ended is known by its launcher's number.
+    What to ask the journal for: each launcher's own entries, and those of the units that boxes have to themselves, be
+    it a scope or the service that they are. A box that has ended is known by its launcher's number.
     """
     launchers = [box.monitor for box in subject.running]
     if subject.box and not subject.running:
@@ -116,6 +134,8 @@ def _matches(subject: Subject) -> list[str]:
     for pid in launchers:
         matches += ["+", f"_PID={pid}", "_COMM=sandbox"]
     for box in subject.running:
+        if service := services.service_of(box.monitor):
+            matches += ["+", f"_SYSTEMD_USER_UNIT={service}"]
         try:
             path = cgroups.path_of(descendants.first_process(box.monitor))
         except StewardError:
@@ -172,7 +192,7 @@ def page(entries: Sequence[Entry]) -> Iterable[Block]:
     for entry in entries:
         yield line(
             quiet(f"{_local(entry.time)} {entry.box} "),
-            f"{entry.source}: ",
+            f"{SOURCES.get(entry.source, entry.source)}: ",
             Part(text=entry.text, tone=Tone.WARNING if entry.is_refusal else Tone.PLAIN),
         )
 
@@ -182,14 +202,19 @@ def _local(when: str) -> str:
 
     try:
         return f"{datetime.fromisoformat(when).astimezone():%Y-%m-%d %H:%M:%S}"
-    except ValueError:
+    except (ValueError, OverflowError):
         return when
 
 
 def parser() -> Parser:
     """The verb's words."""
     words = Parser("logs", DOES, EXAMPLES)
-    words.add_argument("box", metavar="BOX|APP", help="a box, running or not, or all of an application's")
+    words.add_argument(
+        "box",
+        metavar="BOX|APP",
+        help="a box, running or not, a service, or all of an application's; lines of `outside` tell what was granted "
+        "to it, handed in and run in it while it ran, and what it had opened outside",
+    )
     words.add_argument(
         "-n", dest="count", type=int, default=COUNT, metavar="N", help=f"the last N lines ({COUNT})"
     )

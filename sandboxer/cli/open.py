@@ -22,7 +22,7 @@ from sandboxer.host import session
 from sandboxer.host.facts import Facts
 from sandboxer.host.view import Host
 from sandboxer.policy.effective import Effective
-from sandboxer.steward import boxes, control
+from sandboxer.steward import boxes, control, naming
 from sandboxer.steward.control import FILES_MAX, Open, Opened
 from sandboxer.words import Record
 
@@ -51,10 +51,10 @@ def main(argv: list[str]) -> int:
     words = [understood(word) for word in options.file]
     if len(words) > FILES_MAX:
         raise UsageError("cannot open so many files at once", subject=f"more than {FILES_MAX}")
-    found = boxes.running(boxes.boxes_directory(session.current()))
+    found = boxes.all_running(session.current())
     if not any(options.app in (box.id, box.app, str(box.monitor)) for box in found) and _is_name(options.app):
         launcher.become((options.app, *options.file))
-    box = boxes.named(options.app, found)
+    box = naming.named(options.app, found)
     looked = running.look(box)
     effective = running.policy_of(looked)
     tell = effective is not None and looked.request[0] == "app" and tells(effective, Facts(session.current()))

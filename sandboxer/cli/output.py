@@ -56,7 +56,7 @@ class Line(Record):
 class Table(Record):
     """
     Rows under headings; the last column is the one that may be wrapped. Where a terminal is too narrow for that, each
-    row becomes a paragraph: the first cell names it.
+    row becomes a paragraph: the first cell names it. Nothing is ever cut off.
 
     `indent` columns stand before it. Without `headings` there are only the rows.
     """
@@ -89,6 +89,12 @@ def heading(text: str, tone: Tone = Tone.HEADING) -> Line:
 def quiet(text: str) -> Part:
     """A part that steps back: origins, sources."""
     return Part(text=text, tone=Tone.QUIET)
+
+
+def from_home(path: str) -> str:
+    """A path for people: "~/x" for what is in the home directory."""
+    home = os.path.expanduser("~").rstrip("/")
+    return f"~{path[len(home) :]}" if home and (path == home or path.startswith(f"{home}/")) else path
 
 
 def visible(text: str) -> str:

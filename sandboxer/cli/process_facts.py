@@ -49,7 +49,7 @@ def of(pid: int) -> Facts:
     kind = SECCOMP.get(fields.get("Seccomp", ""), "not to be told")
     return Facts(
         pid=pid,
-        seccomp=f"{kind} by {filters}" if filters not in ("", "0") else kind,
+        seccomp=f"{kind}, by {filters} programs" if filters not in ("", "0", "1") else kind,
         has_no_new_privs=fields.get("NoNewPrivs") == "1",
         capabilities={
             name: fields[key] if int(fields[key], 16) else "none"

@@ -17,25 +17,27 @@ from sandboxer.cli.arguments import Parser
 from sandboxer.cli.output import Block, Part, Table, Tone, line, quiet
 from sandboxer.errors import StewardError
 from sandboxer.host import session
-from sandboxer.steward import boxes, freezing, processes
+from sandboxer.steward import boxes, freezing, naming, processes, services
 from sandboxer.steward.boxes import Box
 from sandboxer.words import Record
 
 DOES = "Lists the boxes that run."
 EXAMPLES = """\
   sandbox ps
+  sandbox ps firefox
   sandbox ps --watch
   sandbox ps --json"""
 EVERY_S = 2.0
+LOOK_S = 1.0
+"""For looking into the memory of processes; see `processes.usage`."""
 CLEAR = "\x1b[H\x1b[2J"
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-PIDS_SHOWN = 3
 
 
 class Row(Record):
     """
     One box. `pids` are all of its processes, outside, its first among them; `cpu_percent` of one processor, since it
-    began or since the last look; `counted_by` is "cgroup" or "processes".
+    began or since the last look; `counted_by` is "cgroup" or "processes"; `service` is "" for what is none.
     """
 
     box: Box
@@ -46,14 +48,17 @@ class Row(Record):
     cpu_s: float
     cpu_percent: float
     counted_by: str
+    service: str = ""
 
 
 def main(argv: list[str]) -> int:
     """List. Returns 0. Raises SandboxerError."""
     options = parser().parse_args(argv)
     before: dict[str, tuple[float, float]] = {}
+    if options.box is not None:
+        chosen(options.box, boxes.all_running(session.current()))
     while True:
-        rows = look(before)
+        rows = look(before, options.box)
         now = time.time()
         if options.json:
             output.write(json.dumps(facts(rows), indent=None if options.watch else 2) + "\n")
@@ -67,67 +72,86 @@ def main(argv: list[str]) -> int:
         time.sleep(EVERY_S)
 
 
-def look(before: Mapping[str, tuple[float, float]]) -> list[Row]:
+def chosen(word: str, there: Sequence[Box]) -> tuple[Box, ...]:
+    """The boxes that a word means: an application's are all of them. Raises StewardError: there is none."""
+    found = naming.meant(word, there)
+    if not found:
+        raise naming.unknown(word, there)
+    return found
+
+
+def look(before: Mapping[str, tuple[float, float]], word: str | None = None) -> list[Row]:
     """
     The boxes as they are now.
 
     Args:
         before: when each was looked at last, by the monotonic clock, and the processor time that it had then.
+        word: which are wanted; None for all.
     """
-    found = (_row(box, before.get(box.id)) for box in boxes.running(boxes.boxes_directory(session.current())))
+    there = boxes.all_running(session.current())
+    wanted = there if word is None else naming.meant(word, there)
+    until = time.monotonic() + LOOK_S
+    found = (_row(box, before.get(box.id), until) for box in wanted)
     return [row for row in found if row is not None]
 
 
-def _row(box: Box, before: tuple[float, float] | None) -> Row | None:
+def _row(box: Box, before: tuple[float, float] | None, until: float) -> Row | None:
     try:
         found = processes.find(box)
     except StewardError:  # it is being made, or has just ended
         return None
-    usage = processes.usage(found)
+    usage = processes.usage(found, until)
     since, cpu_s = before or (time.monotonic() - max(0.0, time.time() - box.started), 0.0)
     passed = time.monotonic() - since
     return Row(
         box=box,
         pids=found.members,
         application=found.application,
-        is_frozen=freezing.is_frozen(found),
+        is_frozen=freezing.is_frozen(box, found),
         memory_bytes=usage.memory_bytes,
         cpu_s=usage.cpu_s,
         cpu_percent=max(0.0, (usage.cpu_s - cpu_s) / passed * 100) if passed >= 0.1 else 0.0,
         counted_by=usage.counted_by,
+        service=services.service_of(box.monitor),
     )
 
 
 def page(rows: Sequence[Row], now: float) -> Iterable[Block]:
-    """For people."""
+    """For people: a line of 80 columns for a box where that can be. Services have a column if there are any."""
     if not rows:
         yield line("No box runs.")
         return
-    headings = ("application", "box", "since", "memory", "cpu", "network", "pids", "holes")
-    yield Table(headings=headings, rows=tuple(_cells(row, now) for row in rows))
+    with_services = any(row.service for row in rows)
+    headings = ("box", *(("unit",) if with_services else ()), "since", "memory", "cpu", "pids", "holes")
+    yield Table(headings=headings, rows=tuple(_cells(row, now, with_services) for row in rows))
 
 
-def _cells(row: Row, now: float) -> tuple[Part, ...]:
+def _cells(row: Row, now: float, with_services: bool) -> tuple[Part, ...]:
     box = row.box
-    holes = ", ".join(box.holes)
     return (
-        Part(text=box.app, tone=Tone.HEADING),
-        Part(text=f"{box.id} (frozen)", tone=Tone.WARNING) if row.is_frozen else Part(text=box.id),
+        Part(text=f"{box.id} (frozen)", tone=Tone.WARNING)
+        if row.is_frozen
+        else Part(text=box.id, tone=Tone.HEADING),
+        *((Part(text=row.service),) if with_services else ()),
         Part(text=since(box.started, now)),
         Part(text=size(row.memory_bytes)),
         Part(text=f"{row.cpu_percent:.0f}% {row.cpu_s:.1f}s"),
-        Part(text=box.network or "?", tone=Tone.HOLE if box.network == "host" else Tone.PLAIN),
         Part(text=_pids(row)),
-        Part(text=holes, tone=Tone.HOLE) if holes else quiet("none"),
+        Part(text=_holes(box), tone=Tone.HOLE) if box.holes else quiet("none"),
     )
 
 
+def _holes(box: Box) -> str:
+    """What they are about, as in `sandbox list`; `sandbox inspect` has the sentences."""
+    return ", ".join(box.topics) or f"{len(box.holes)}"
+
+
 def _pids(row: Row) -> str:
-    """The application's first; the box's own first process isn't of interest to people."""
+    """The application's; the box's own first process isn't of interest to people, and others are counted."""
     pids = [row.application] if row.application else []
     pids += [pid for pid in row.pids[1:] if pid not in pids]
-    more = f" +{len(pids) - PIDS_SHOWN}" if len(pids) > PIDS_SHOWN else ""
-    return " ".join(map(str, pids[:PIDS_SHOWN])) + more
+    more = f" +{len(pids) - 1}" if len(pids) > 1 else ""
+    return f"{pids[0]}{more}" if pids else ""
 
 
 def since(started: int, now: float) -> str:
@@ -165,6 +189,8 @@ def facts(rows: Sequence[Row]) -> dict[str, object]:
                 "counted-by": row.counted_by,
                 "network": row.box.network or None,
                 "holes": list(row.box.holes),
+                "topics": list(row.box.topics),
+                "unit": row.service or None,
             }
             for row in rows
         ]
@@ -174,6 +200,12 @@ def facts(rows: Sequence[Row]) -> dict[str, object]:
 def parser() -> Parser:
     """The verb's words."""
     words = Parser("ps", DOES, EXAMPLES)
+    words.add_argument(
+        "box",
+        metavar="BOX",
+        nargs="?",
+        help="an application, a box's id, one of its processes' pid, or its service; all boxes unless said",
+    )
     words.add_argument("--json", action="store_true", help="for machines; see sandboxer/cli/README.md")
     words.add_argument(
         "--watch", action="store_true", help=f"again every {EVERY_S:.0f} seconds, until Ctrl-C"

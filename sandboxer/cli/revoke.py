@@ -81,7 +81,7 @@ def _means(holder: Holder, *, closed: bool) -> str:
 def parser() -> Parser:
     """The verb's words."""
     words = Parser("revoke", DOES, EXAMPLES)
-    words.add_argument("box", metavar="BOX", help="an application that runs, or a box's id or pid")
+    words.add_argument("box", metavar="BOX", help=running.BOX)
     words.add_argument(
         "what", nargs="?", metavar="PATH|NUMBER", help="outside or in the box; see sandbox grants"
     )

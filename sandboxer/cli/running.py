@@ -17,8 +17,9 @@ from sandboxer.cli.survey import Anywhere
 from sandboxer.errors import SandboxerError, StewardError, UsageError
 from sandboxer.grants.files import hidden_places
 from sandboxer.host import session
+from sandboxer.policy import layers
 from sandboxer.policy.effective import Effective
-from sandboxer.steward import boxes, control
+from sandboxer.steward import boxes, control, naming
 from sandboxer.steward.boxes import Box
 from sandboxer.steward.control import Looked
 
@@ -27,9 +28,27 @@ UNITS = (24 * 3600, 3600, 60, 1)
 NAMES = ("day", "hour", "minute", "second")
 
 
-def box_named(word: str) -> Box:
-    """The running box that a word means. Raises StewardError."""
-    return boxes.named(word, boxes.running(boxes.boxes_directory(session.current())))
+BOX = "an application that runs, or a box's id, one of its processes' pid, or its service"
+"""What the operand BOX can be, for --help."""
+
+
+def box_named(word: str, *, or_start: bool = False) -> Box:
+    """
+    The running box that a word means.
+
+    Args:
+        or_start: whether it would help to start the application, where it is one, rather than to look what runs.
+    Raises:
+        StewardError: none, or several.
+    """
+    found = boxes.all_running(session.current())
+    return naming.named(word, found, (lambda: start_hint(word)) if or_start else str)
+
+
+def start_hint(word: str) -> str:
+    """How to start an application that has a policy; "" for what has none."""
+    known = layers.names("apps", Anywhere(session.current()))
+    return f"start it: sandbox {word}" if word in known else ""
 
 
 def look(box: Box) -> Looked:
@@ -101,6 +120,11 @@ def told(seconds: int) -> str:
         if count:
             parts.append(f"{count} {name}{'s' if count > 1 else ''}")
     return " ".join(parts[:2]) or "less than a second"
+
+
+def counted(processes: int) -> str:
+    """A count in words: "1 process", "3 processes"."""
+    return f"{processes} process{'' if processes == 1 else 'es'}"
 
 
 def split_mode(word: str) -> tuple[str, bool]:

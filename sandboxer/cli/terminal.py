@@ -77,24 +77,32 @@ def _draw_line(console: Console, block: Line) -> None:
 
 def _is_narrow(console: Console, block: Table) -> bool:
     """Whether the last column, which may be wrapped, has less room than it needs to be read."""
-    cells = [*block.rows, tuple(Part(text=heading) for heading in block.headings)]
-    widths = [max(_text((row[index],)).cell_len for row in cells) for index in range(len(block.headings))]
+    titles = (tuple(Part(text=heading) for heading in block.headings),) if block.headings else ()
+    widths = [
+        max(_text((cell,)).cell_len for cell in column) for column in zip(*block.rows, *titles, strict=True)
+    ]
     room = console.width - block.indent - sum(width + len(GAP) for width in widths[:-1])
     return room < min(widths[-1], LAST_MIN)
 
 
 def _draw_row(console: Console, row: tuple[Part, ...], block: Table) -> None:
-    """A row as lines: the first cell with the last, then the others by their headings."""
+    """A row as lines: the first cell with the last, then the others, by their headings where there are any."""
     first, *others, last = row
-    _draw_line(console, Line(parts=(first, Part(text=": "), last), indent=block.indent))
+    named = (first, Part(text=": "), last) if last.text else (first,)
+    _draw_line(console, Line(parts=named, indent=block.indent))
+    titles = block.headings[1:-1] or ("",) * len(others)
     parts: list[Part] = []
-    for title, cell in zip(block.headings[1:-1], others, strict=True):
-        parts += [Part(text=f"{'; ' if parts else ''}{title}: "), cell]
-    _draw_line(console, Line(parts=tuple(parts), indent=block.indent + HANG))
+    for title, cell in zip(titles, others, strict=True):
+        if cell.text:
+            parts += [Part(text=f"{'; ' if parts else ''}{title}{': ' if title else ''}"), cell]
+    if parts:
+        _draw_line(console, Line(parts=tuple(parts), indent=block.indent + HANG))
 
 
 def _draw_table(console: Console, block: Table) -> None:
-    if block.headings and _is_narrow(console, block):
+    if not block.rows and not block.headings:
+        return
+    if len(block.headings or block.rows[0]) > 1 and _is_narrow(console, block):
         for row in block.rows:
             _draw_row(console, row, block)
         return

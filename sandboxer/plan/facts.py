@@ -8,6 +8,7 @@ closed by a newline (`steward.boxes` reads them). It asks nobody: a hole is one 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from sandboxer.grants.grant import Weight
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 HOLE_MAX = 240
 """Characters of one hole."""
+TOPICS_SIZE_MAX = 512
+"""Bytes of the lines with topics: there are some ten of some ten letters."""
 MORE_MAX = 40
 """Bytes that the last line, about those left out, can need."""
 STRICT = "strict"
@@ -26,20 +29,33 @@ STRICT = "strict"
 
 def facts(resolved: Resolved, flags: PlanFlag) -> str:
     """
-    Lines `network=none|host`, `policy=NAME`, and `hole=TEXT`, once for each hole, as `explain` words it.
+    Lines `network=none|host`, `policy=NAME`, `topic=TEXT` for each topic that holes are about ("display"), and
+    `hole=TEXT`, once for each hole, as `explain` words it.
 
-    Holes that there is no room for are counted in a last one.
+    Holes that there is no room for are counted in a last one; topics come before them.
     """
     network = "none" if flags & PlanFlag.PRIVATE_NETWORK else "host"
     text = f"network={network}\npolicy={_one_line(STRICT if resolved.notice else resolved.app)}\n"
-    words = [_one_line(grant.words) for grant in resolved.grants if grant.weight is Weight.HOLE]
-    holes = list(dict.fromkeys(words))
+    open_ones = [grant for grant in resolved.grants if grant.weight is Weight.HOLE]
+    text += _topics(grant.topic for grant in open_ones)
+    holes = list(dict.fromkeys(_one_line(grant.words) for grant in open_ones))
     size = len(os.fsencode(text))
     for number, hole in enumerate(holes):
         line = f"hole={hole}\n"
         size += len(os.fsencode(line))
         if size > FACTS_MAX - MORE_MAX:
             return f"{text}hole=and {len(holes) - number} more\n"
+        text += line
+    return text
+
+
+def _topics(topics: Iterable[str]) -> str:
+    """Their lines, as many as there is room for."""
+    text = ""
+    for topic in dict.fromkeys(map(_one_line, topics)):
+        line = f"topic={topic}\n"
+        if len(os.fsencode(text + line)) > TOPICS_SIZE_MAX:
+            break
         text += line
     return text
 

@@ -1,9 +1,9 @@
 """
 Running boxes, as the session knows them.
 
-What comes in: the directory of boxes, and a word of the command line. What goes out: boxes whose launcher lives, or
-the errors that tell which there are. What lies there is believed as far as it can be verified: the user's alone, and
-locked. It changes nothing but to remove what a killed launcher has left (launchers/state.c makes these directories).
+What comes in: the session. What goes out: boxes whose launcher lives. What lies in their directory is believed as far
+as it can be verified: the user's alone, and locked. It changes nothing but to remove what a killed launcher has left
+(launchers/state.c makes these directories). Which box a word means: `naming`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from sandboxer.errors import StewardError
 from sandboxer.host.session import Session
@@ -24,19 +24,21 @@ CONTENT_SIZE_MAX = 8192
 SETTLED_S = 10
 """A directory younger than this may belong to a launcher that hasn't locked it yet."""
 FILES = ("control", "grants", ".grants", "box")
-LISTED_MAX = 8
 NETWORKS = ("none", "host")
 HOLES_MAX = 64
+TOPICS_MAX = 32
 TEXT_MAX = 256
 """Characters of a fact."""
+RUNTIME = "/run/user"
+"""Where sessions' directories are, each named after its user's number. Source: pam_systemd(8)."""
 
 
 class Box(Record):
     """
     One that runs. `id` is APP.PID; `monitor` the launcher's pid; `started` in seconds since the epoch.
 
-    `network` is "none" or "host", `holes` are sentences, `policy` is its name, as the plan had them: "" and () where
-    the launcher wrote nothing of it.
+    `network` is "none" or "host", `holes` are sentences, `topics` what they are about, `policy` is its name, as the
+    plan had them: "" and () where the launcher wrote nothing of it.
     """
 
     id: str
@@ -46,6 +48,7 @@ class Box(Record):
     directory: str
     network: str = ""
     holes: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
     policy: str = ""
 
 
@@ -55,6 +58,38 @@ def boxes_directory(session: Session) -> str:
     if runtime and is_private(runtime, os.getuid()):
         return os.path.join(runtime, "sandboxer", "boxes")
     return os.path.join(session.cache_home, "sandboxer", "boxes")
+
+
+def directories(session: Session) -> tuple[str, ...]:
+    """
+    All that can hold boxes of this user: where this session's launcher makes them first, then those of sessions that
+    have no XDG_RUNTIME_DIR (cron, su), or have one where this has none. They may not exist.
+    """
+    own = boxes_directory(session)
+    found = [own]
+    if not session.environment.get("XDG_RUNTIME_DIR"):
+        usual = os.path.join(RUNTIME, str(os.getuid()))
+        if is_private(usual, os.getuid()):
+            found.append(os.path.join(usual, "sandboxer", "boxes"))
+    found.append(os.path.join(session.cache_home, "sandboxer", "boxes"))
+    return tuple(dict.fromkeys(found))
+
+
+def all_running(session: Session) -> list[Box]:
+    """
+    The user's boxes that run, of all `directories`, the oldest first.
+
+    Raises:
+        StewardError: one of these isn't the user's alone; or this is root, who has none.
+    """
+    if os.getuid() == 0:
+        raise StewardError(
+            "root has no boxes",
+            subject="each belongs to the user who started it, and is that user's to look at",
+            hint="sudo -u NAME sandbox ps",
+        )
+    found = [box for directory in directories(session) for box in running(directory)]
+    return sorted(found, key=_age)
 
 
 def running(directory: str) -> list[Box]:
@@ -77,40 +112,11 @@ def running(directory: str) -> list[Box]:
         found = [box for name in sorted(os.listdir(boxes)) if (box := _look(boxes, name, directory))]
     finally:
         os.close(boxes)
-    return sorted(found, key=lambda box: (box.started, box.monitor))
+    return sorted(found, key=_age)
 
 
-def named(word: str, boxes: Sequence[Box]) -> Box:
-    """
-    The one that a word means: its id, its launcher's pid, or its application, when that has only one.
-
-    Raises:
-        StewardError: none, or several.
-    """
-    for box in boxes:
-        if word in (box.id, str(box.monitor)):
-            return box
-    found = [box for box in boxes if box.app == word]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise StewardError(
-            f"{word} runs {len(found)} times",
-            subject=listed(found),
-            hint=f"name one of them ({found[-1].id})",
-        )
-    raise StewardError(
-        "no such box runs",
-        subject=f"{word}; {f'there are: {listed(boxes)}' if boxes else 'no box runs at all'}",
-        hint=f"start it: sandbox {word}" if word and not word.isdigit() and "." not in word else "",
-    )
-
-
-def listed(boxes: Sequence[Box]) -> str:
-    """For messages: the ids, the newest last, and how many more there are."""
-    shown = [box.id for box in boxes[-LISTED_MAX:]]
-    more = len(boxes) - len(shown)
-    return ", ".join([*shown, f"and {more} older ones"] if more > 0 else shown)
+def _age(box: Box) -> tuple[int, int]:
+    return box.started, box.monitor
 
 
 def _require_own(fd: int, path: str) -> None:
@@ -158,10 +164,10 @@ def _look(boxes: int, name: str, path: str) -> Box | None:
 def parse(name: str, content: bytes, directory: str) -> Box | None:
     """What the file `box` in the directory `name` says; None where that isn't what a launcher writes."""
     fields: dict[str, str] = {}
-    holes: list[str] = []
+    several: dict[str, list[str]] = {"hole": [], "topic": []}
     for key, value in _fields(content):
-        if key == "hole":
-            holes.append(value)
+        if key in several:
+            several[key].append(value)
         else:
             fields.setdefault(key, value)  # the launcher's own lines come first, and hold
     app, monitor, started = fields.get("app", ""), fields.get("monitor", ""), fields.get("started", "")
@@ -176,7 +182,8 @@ def parse(name: str, content: bytes, directory: str) -> Box | None:
         started=int(started),
         directory=directory,
         network=network if network in NETWORKS else "",
-        holes=tuple(hole[:TEXT_MAX] for hole in holes[:HOLES_MAX]),
+        holes=tuple(hole[:TEXT_MAX] for hole in several["hole"][:HOLES_MAX]),
+        topics=tuple(topic[:TEXT_MAX] for topic in several["topic"][:TOPICS_MAX]),
         policy=fields.get("policy", "")[:TEXT_MAX],
     )
 

@@ -1,22 +1,27 @@
 """
 The control group of a box, where it has one to itself.
 
-What comes in: the box's processes and its launcher. What goes out: what the kernel counts and holds there, and the
-order to freeze or thaw. A group that holds anything else than the box and what belongs to its launcher is nobody's own:
-its figures would be others', and freezing it would stop them. No box can change its group: none sees the file system of
-cgroups, and all files of it are outside.
+What comes in: the box's first process and its launcher. What goes out: what the kernel counts and holds there, and the
+order to freeze or thaw. The scope that was made for a box (`desktop.scopes`) is known by its name: it holds the box and
+nothing else from its first instruction, so that nobody has to be looked for in it, who could be gone by then. Another
+group that holds anything else than what the launcher has started is nobody's own: its figures would be others', and
+freezing it would stop them. No box can change its group: none sees the file system of cgroups, and all files of it are
+outside.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
 
+from sandboxer.steward import descendants
 from sandboxer.words import Record
 
 ROOT = "/sys/fs/cgroup"
 LIMITS = ("memory.max", "memory.high", "pids.max", "cpu.max", "io.weight")
 SIZE_MAX = 65536
+SCOPE = ("app-sandboxer-", ".scope")
+"""How the name of a box's scope begins and ends."""
+LOOKS = 3
 
 
 class Group(Record):
@@ -36,19 +41,34 @@ def path_of(pid: int) -> str:
     return next((line[3:] for line in lines if line.startswith("0::/")), "")
 
 
-def own(first: int, processes: Collection[int], root: str = ROOT) -> Group | None:
+def own(first: int, monitor: int, root: str = ROOT) -> Group | None:
     """
-    The group of the box's first process, if `processes` are all that is in it and beneath it.
+    The group of the box's first process, if it is the box's own, with its launcher and the companions or without.
 
     Args:
-        processes: those of the box, and perhaps the launcher with its companions. root: for tests.
+        monitor: the launcher's pid. root: for tests.
     """
     path = path_of(first)
     if path in ("", "/") or "/.." in path:
         return None
     group = Group(path=path, directory=root + path)
     found = members(group)
-    return group if found and found <= set(processes) else None
+    if first not in found:
+        return None
+    if is_scope(path) and monitor not in found:
+        return group
+    # What came and went while it was looked at was nobody else's; a parent's end can make a child seem a stranger.
+    for _ in range(LOOKS):
+        found &= descendants.strangers(found, monitor)
+        if not found:
+            return group
+    return None
+
+
+def is_scope(path: str) -> bool:
+    """Whether a group is one that was made for a box alone."""
+    name = path.rpartition("/")[2]
+    return name.startswith(SCOPE[0]) and name.endswith(SCOPE[1])
 
 
 def members(group: Group) -> set[int]:

@@ -90,7 +90,17 @@ class Inspect(Record, tag="inspect"):
     """What was the box started with?"""
 
 
-Request = Look | Add | Revoke | Listing | Open | Tell | Exec | Inspect
+class Freeze(Record, tag="freeze"):
+    """Stop all that is in the box, by signals. `again`: it was asked for a moment ago, and something still runs."""
+
+    again: bool = False
+
+
+class Thaw(Record, tag="thaw"):
+    """Let all of it go on."""
+
+
+Request = Look | Add | Revoke | Listing | Open | Tell | Exec | Inspect | Freeze | Thaw
 
 
 class Looked(Record, tag="looked"):
@@ -164,6 +174,10 @@ class Executed(Record, tag="executed"):
     pid: int
 
 
+class Halted(Record, tag="halted"):
+    """All of it was sent the signal."""
+
+
 class BrokerRule(Record):
     """What the broker does for the box: `may` in words of `[broker]`, `what` a path, a service's name, or a kind."""
 
@@ -199,7 +213,7 @@ class Refused(Record, tag="refused"):
         return StewardError(self.what, subject=self.subject, hint=self.hint, origin=self.origin)
 
 
-Answer = Looked | Added | Revoked | Listed | Opened | Told | Executed | Inspected | Refused
+Answer = Looked | Added | Revoked | Listed | Opened | Told | Executed | Inspected | Halted | Refused
 
 
 def policy_grants(plan: Plan) -> tuple[PolicyGrant, ...]:

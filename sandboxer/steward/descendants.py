@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 
 from sandboxer.errors import StewardError
 
@@ -36,7 +37,11 @@ def first_process(monitor: int) -> int:
 
 def members(first: int) -> list[int]:
     """All processes of the box but its first, which is the launcher's own; in no order."""
-    table = parents()
+    return members_in(parents(), first)
+
+
+def members_in(table: dict[int, int], first: int) -> list[int]:
+    """The same by what `parents` has told."""
     return [pid for pid in table if pid != first and _descends(pid, first, table)]
 
 
@@ -44,6 +49,12 @@ def belongs(pid_directory: int, first: int) -> bool:
     """Whether the process whose directory in /proc is open is one of the box's, and lives."""
     parent = _parent(_read("stat", pid_directory))
     return parent == first or (parent > 0 and _descends(parent, first, parents()))
+
+
+def strangers(pids: Iterable[int], ancestor: int) -> set[int]:
+    """Those that live and aren't among a process and its descendants."""
+    table = parents()
+    return {pid for pid in pids if pid in table and not _descends(pid, ancestor, table)}
 
 
 def parents() -> dict[int, int]:

@@ -2,37 +2,40 @@
 A box that stands still, and goes on.
 
 What comes in: what runs in a box. What goes out: the word that none of it runs any more, or that all of it may. Where
-the box has a cgroup of its own, the kernel freezes that, and nothing in the box can tell. Else each process is stopped,
-the first one before all others: it would take the application's stop for one by job control, and the launcher would
-stop with it, so that a shell would take the terminal back. The last to go on, it hears nothing of it.
+the box has a cgroup of its own, the kernel freezes that, and nothing in the box can tell. Else the box's first process
+is ordered to stop all others, and goes on itself: the kernel sends such a signal to whatever is in the box that moment,
+what is being forked included.
 
-A process of the box that still runs can let others go on: so they are gone through again until none runs, and then
-nobody is left in it who could. From outside, whoever may signal them still can (`fg` in the shell of the box is one).
-What an application had stopped itself goes on with the rest.
+A process that runs while the others are stopped can let them go on: so they are stopped again until none has run
+between two looks that can have missed nobody (`stillness`). If that doesn't come to pass, the box goes on, and it is
+said. From outside, whoever may signal them still can. What an application had stopped itself goes on with the rest.
 """
 
 from __future__ import annotations
 
-import signal
 import time
 
 from sandboxer.errors import StewardError
-from sandboxer.steward import cgroups, descendants, processes
+from sandboxer.steward import cgroups, control, processes, stillness
 from sandboxer.steward.boxes import Box
+from sandboxer.steward.control import Freeze, Halted, Request, Thaw
+from sandboxer.steward.ledger import Ledger
 from sandboxer.steward.processes import Found
+from sandboxer.steward.stillness import STOPPED, WAITING
 
 WITHIN_S = 5.0
-STEP_S = 0.01
-STOPPED = "TtZX"
+STEP_S = 0.005
 WAITING_S = 1.0
-"""After which one that waits in the kernel (D) counts as stopped: it will be when that is over, before it runs."""
+"""After which one that waits in the kernel counts as stopped."""
 
 
-def is_frozen(found: Found) -> bool:
-    """Whether a box stands still: its group does, or its first process, which nothing in the box can stop."""
+def is_frozen(box: Box, found: Found) -> bool:
+    """Whether a box stands still because it was told to: its group does, or all that is in it by the user's order."""
     if found.group is not None and cgroups.is_frozen(found.group):
         return True
-    return processes.state_of(found.first) == "T"
+    return _is_ordered(box) and all(
+        processes.state_of(pid) in STOPPED + WAITING for pid in found.members if pid != found.first
+    )
 
 
 def freeze(box: Box) -> tuple[int, str]:
@@ -42,7 +45,7 @@ def freeze(box: Box) -> tuple[int, str]:
     Returns:
         How many processes stand still, and by what: "cgroup" or "signals".
     Raises:
-        StewardError: some still run after five seconds. They were let go on then, all of them.
+        StewardError: some still run after five seconds, or it can't be told. They were let go on then, all of them.
     """
     found = processes.find(box)
     if _has_group(found, box):
@@ -55,19 +58,21 @@ def freeze(box: Box) -> tuple[int, str]:
                 raise _runs_on(box)
             time.sleep(STEP_S)
         return len(found.members), "cgroup"
-    if not _stop_all(found.first):
-        _let_go(found.first)
+    _require_launcher(box)
+    if not _stop_all(box, found.first):
+        _order(box, Thaw())
         raise _runs_on(box)
     return len(processes.find(box).members), "signals"
 
 
 def thaw(box: Box) -> int:
-    """Let all of a box run again, however it was stopped. Returns how many processes do."""
+    """Let all of a box run again, however it was stopped. Returns how many processes do. Raises StewardError."""
     found = processes.find(box)
     if _has_group(found, box):
         assert found.group is not None
         cgroups.set_frozen(found.group, frozen=False)
-    _let_go(found.first)
+    _require_launcher(box)
+    _order(box, Thaw())
     return len(found.members)
 
 
@@ -77,34 +82,48 @@ def _has_group(found: Found, box: Box) -> bool:
     return group is not None and cgroups.can_freeze(group) and box.monitor not in cgroups.members(group)
 
 
-def _stop_all(first: int) -> bool:
+def _is_ordered(box: Box) -> bool:
+    try:
+        return Ledger(box.directory).is_frozen
+    except StewardError:  # no steward can go by it either
+        return False
+
+
+def _require_launcher(box: Box) -> None:
+    """It starts the steward, which gives the order."""
+    if processes.state_of(box.monitor) == "T":
+        raise StewardError(
+            "cannot tell the box anything: its launcher is stopped",
+            subject=f"{box.id}: process {box.monitor}",
+            hint=f"fg in the shell that it was started from, or: kill -CONT {box.monitor}",
+        )
+
+
+def _order(box: Box, request: Request) -> None:
+    answer = control.ask(box, request)
+    if not isinstance(answer, Halted):
+        raise StewardError("cannot understand what the box's steward says", subject=type(answer).__name__)
+
+
+def _stop_all(box: Box, first: int) -> bool:
     began = time.monotonic()
-    processes.send(first, first, signal.SIGSTOP)
-    while time.monotonic() - began < WITHIN_S:
-        fine = STOPPED + ("D" if time.monotonic() - began > WAITING_S else "")
-        running = [pid for pid in (first, *descendants.members(first)) if processes.state_of(pid) not in fine]
-        if not running and _still(first, fine):
-            return True
-        for pid in running:
-            processes.send(pid, first, signal.SIGSTOP)
-        time.sleep(STEP_S)
+    before: stillness.Look | None = None
+    _order(box, Freeze())
+    while (passed := time.monotonic() - began) < WITHIN_S:
+        found = stillness.look(first)
+        if found.is_whole and found.is_still(with_waiting=passed > WAITING_S):
+            if found == before:
+                return True
+            before = found
+        else:
+            time.sleep(STEP_S)
+            _order(box, Freeze(again=True))
     return False
-
-
-def _still(first: int, fine: str) -> bool:
-    """A second look: one that was passed by could have been let go on by one that ran until now."""
-    return all(processes.state_of(pid) in fine for pid in (first, *descendants.members(first)))
-
-
-def _let_go(first: int) -> None:
-    for pid in descendants.members(first):
-        processes.send(pid, first, signal.SIGCONT)
-    processes.send(first, first, signal.SIGCONT)
 
 
 def _runs_on(box: Box) -> StewardError:
     return StewardError(
         "cannot freeze the box",
-        subject=f"{box.id}: some of it still ran after {WITHIN_S:.0f} seconds; it goes on",
+        subject=f"{box.id}: some of it still ran after {WITHIN_S:.0f} seconds, or may have; it goes on",
         hint=f"end it: sandbox kill {box.id}",
     )

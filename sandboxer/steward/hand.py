@@ -206,6 +206,21 @@ class Hand:
         """The same for a program with streams: see `orders.execute`."""
         return orders.execute(self.orders, words, directory, terminal, descriptors)
 
+    def freeze(self) -> None:
+        """Stop all that is in the box; noted before it is so. Raises StewardError."""
+        was_frozen = self.ledger.is_frozen
+        self.ledger.note_frozen(is_frozen=True)
+        try:
+            orders.freeze(self.orders)
+        except StewardError:
+            self.ledger.note_frozen(is_frozen=was_frozen)
+            raise
+
+    def thaw(self) -> None:
+        """Let it go on. Raises StewardError."""
+        orders.thaw(self.orders)
+        self.ledger.note_frozen(is_frozen=False)
+
     def _show_again(self, grant: Grant) -> bool:
         try:
             status = os.stat(grant.source, follow_symlinks=False)

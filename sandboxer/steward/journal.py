@@ -110,4 +110,8 @@ def _described(request: control.Request) -> tuple[str, str]:
             return "tell" if isinstance(request, control.Tell) or request.again else "exec", " ".join(
                 request.words
             )
+        case control.Freeze():
+            return "" if request.again else "freeze", ""
+        case control.Thaw():
+            return "thaw", ""
     return "", ""

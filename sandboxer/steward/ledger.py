@@ -1,6 +1,6 @@
 """
 What was granted to a box while it runs, so that a steward that starts anew knows of it; and which directories it could
-write at some time, and when it last had something opened outside.
+write at some time, when it last had something opened outside, and whether it is to stand still.
 
 What comes in: grants, times. What goes out: the file `grants` in the box's state directory, mode 0600, put in place
 whole or not at all, before a mount can be seen and after it is gone. Deadlines are of CLOCK_BOOTTIME, which goes on
@@ -49,6 +49,7 @@ class _Content(Record):
     grants: tuple[Grant, ...]
     writable: tuple[str, ...] = ()
     presented_ns: tuple[int, ...] = ()
+    frozen: bool = False
 
 
 def now_ns() -> int:
@@ -81,6 +82,16 @@ class Ledger:
     def presented_ns(self) -> tuple[int, ...]:
         """When something was opened outside, by `now_ns`: as many times as were noted."""
         return self._content.presented_ns
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the user has ordered it to stand still, by signals."""
+        return self._content.frozen
+
+    def note_frozen(self, *, is_frozen: bool) -> None:
+        """Keep that, where it isn't so already."""
+        if is_frozen != self._content.frozen:
+            self._write(changed(self._content, frozen=is_frozen))
 
     def note_presented(self, times_ns: tuple[int, ...]) -> None:
         """Keep these times in place of those before."""

@@ -9,21 +9,27 @@ process that is held by a pidfd and was found to be the box's after that, so tha
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 from sandboxer.errors import StewardError
 from sandboxer.steward import cgroups, descendants
 from sandboxer.steward.boxes import Box
 from sandboxer.steward.cgroups import Group
+from sandboxer.steward.child import Child
 from sandboxer.words import Record
 
 APPLICATION = 2
 """The application's number in its box: the first process forks it before anything else."""
 PIDFD_SIGNAL_PROCESS_GROUP = 4
 """Linux 6.9."""
+GRACE_S = 0.3
+"""For the child that looks, to say what it has come to."""
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -62,21 +68,29 @@ def find(box: Box) -> Found:
     """
     first = descendants.first_process(box.monitor)
     inside = [first, *sorted(descendants.members(first))]
-    application = next(
-        (pid for pid in inside if numbers(pid)[-1:] == [APPLICATION] and parent(pid) == first), 0
-    )
-    ours = {pid for pid, above in descendants.parents().items() if above == box.monitor}
+    depth = len(numbers(first))
+    application = next((pid for pid in inside if _is_application(pid, first, depth)), 0)
     return Found(
         first=first,
         application=application,
         members=tuple(inside),
-        group=cgroups.own(first, {box.monitor, *ours, *inside}),
+        group=cgroups.own(first, box.monitor),
     )
 
 
-def usage(found: Found) -> Usage:
+def _is_application(pid: int, first: int, depth: int) -> bool:
+    """In a namespace of its own, which a box may be allowed to make, any process can have that number."""
+    found = numbers(pid)
+    return len(found) == depth and found[-1] == APPLICATION and parent(pid) == first
+
+
+def usage(found: Found, until: float) -> Usage:
     """
     Memory and processor time, by the box's own cgroup, or summed over its processes.
+
+    Args:
+        until: by the monotonic clock, when it is to be known: of processes that can't be looked into by then, the
+            resident memory counts.
 
     The sum is of each process's proportional share (PSS), or where that can't be read (an undumpable process) of its
     resident memory, in which shared pages count once for each; processor time includes children that were waited for.
@@ -86,7 +100,7 @@ def usage(found: Found) -> Usage:
         if memory is not None and cpu is not None:
             return Usage(memory_bytes=memory, cpu_s=cpu, counted_by="cgroup")
     return Usage(
-        memory_bytes=sum(_memory_bytes(pid) for pid in found.members),
+        memory_bytes=sum(_memory_bytes(found.members, until)),
         cpu_s=sum(_cpu_s(pid) for pid in found.members),
         counted_by="processes",
     )
@@ -114,14 +128,14 @@ def status(pid: int) -> dict[str, str]:
 
 def state_of(pid: int) -> str:
     """The letter of proc(5); "X" when it is gone."""
-    fields = _stat(pid)
-    return fields[0].decode("ascii", "replace") if fields else "X"
+    found = fields(f"/proc/{pid}/stat")
+    return found[0].decode("ascii", "replace") if found else "X"
 
 
 def parent(pid: int) -> int:
     """0 when it is gone."""
-    fields = _stat(pid)
-    return int(fields[1]) if len(fields) > 1 else 0
+    found = fields(f"/proc/{pid}/stat")
+    return int(found[1]) if len(found) > 1 else 0
 
 
 @contextlib.contextmanager
@@ -134,7 +148,7 @@ def held(pid: int, first: int) -> Iterator[int]:
     """
     fd = os.pidfd_open(pid)
     try:
-        if pid != first and not _belongs(pid, first):
+        if not (_is_first(pid) if pid == first else _belongs(pid, first)):
             raise ProcessLookupError(f"process {pid} is none of the box's")
         if has_ended(fd):
             raise ProcessLookupError(f"process {pid} has ended")
@@ -159,8 +173,10 @@ def send(pid: int, first: int, number: int, *, group: bool = False) -> bool:
 def _send_to_group(pid: int, fd: int, number: int) -> None:
     try:
         signal.pidfd_send_signal(fd, number, None, PIDFD_SIGNAL_PROCESS_GROUP)
-    except OSError:  # an older kernel: it was there a moment ago
-        os.killpg(pid, number)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        os.killpg(pid, number)  # an older kernel: it was there a moment ago
 
 
 def by_number(first: int, number: int) -> int:
@@ -195,6 +211,12 @@ def signal_named(name: str) -> int:
     raise StewardError("there is no such signal", subject=name, hint="kill -l lists them")
 
 
+def _is_first(pid: int) -> bool:
+    """Whether it is the first of a namespace right below ours: one that has come by its number isn't."""
+    found = numbers(pid)
+    return found[-1:] == [1] and len(found) == len(numbers(os.getpid())) + 1
+
+
 def _belongs(pid: int, first: int) -> bool:
     directory = os.open(f"/proc/{pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -205,21 +227,41 @@ def _belongs(pid: int, first: int) -> bool:
         os.close(directory)
 
 
-def _memory_bytes(pid: int) -> int:
-    for line in read(f"/proc/{pid}/smaps_rollup").splitlines():
-        if line.startswith(b"Pss:"):
-            return int(line.split()[1]) * 1024
-    resident = status(pid).get("VmRSS", "0 kB").split()[0]
-    return int(resident) * 1024
+def _memory_bytes(pids: Sequence[int], until: float) -> list[int]:
+    """
+    Of each process. The kernel looks through its memory for that, and waits for the process where that is just changing
+    it: a child does so, and is given up.
+    """
+    shares: dict[int, int] = {}
+    seconds = until - time.monotonic()
+    if seconds > 0:
+        with contextlib.suppress(OSError):
+            shares = dict(Child(partial(_shares, pids, until), seconds + GRACE_S).result())
+    return [shares[pid] if pid in shares else _resident_bytes(pid) for pid in pids]
+
+
+def _shares(pids: Sequence[int], until: float) -> list[tuple[int, int]]:
+    """Those that can be told by then."""
+    found: list[tuple[int, int]] = []
+    for pid in pids:
+        if time.monotonic() > until:
+            break
+        lines = read(f"/proc/{pid}/smaps_rollup").splitlines()
+        found += [(pid, int(line.split()[1]) * 1024) for line in lines if line.startswith(b"Pss:")]
+    return found
+
+
+def _resident_bytes(pid: int) -> int:
+    return int(status(pid).get("VmRSS", "0 kB").split()[0]) * 1024
 
 
 def _cpu_s(pid: int) -> float:
-    return sum(int(ticks) for ticks in _stat(pid)[11:15]) / TICKS
+    return sum(int(ticks) for ticks in fields(f"/proc/{pid}/stat")[11:15]) / TICKS
 
 
-def _stat(pid: int) -> list[bytes]:
-    """The fields from the state on; the name before it, in parentheses, is the process's to choose."""
-    return read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+def fields(path: str) -> list[bytes]:
+    """Of a file `stat` in /proc, from the state on; the name before it, in parentheses, is the process's to choose."""
+    return read(path).rpartition(b")")[2].split()
 
 
 def read(path: str) -> bytes:

@@ -20,7 +20,20 @@ from sandboxer.grants.paths import within
 from sandboxer.host.view import Host
 from sandboxer.plan.ops import PlanFlag
 from sandboxer.steward import allowed, control, devices, documents, inspected, sources, streams
-from sandboxer.steward.control import Add, Answer, Exec, Inspect, Listing, Look, Open, Request, Revoke, Tell
+from sandboxer.steward.control import (
+    Add,
+    Answer,
+    Exec,
+    Freeze,
+    Inspect,
+    Listing,
+    Look,
+    Open,
+    Request,
+    Revoke,
+    Tell,
+    Thaw,
+)
 from sandboxer.steward.hand import Hand
 from sandboxer.steward.holders import Removed
 from sandboxer.steward.journal import Journal
@@ -69,6 +82,12 @@ class Steward:
                     return self._tell(request)
                 case Inspect():
                     return inspected.of(self._hand.plan)
+                case Freeze():
+                    self._hand.freeze()
+                    return control.Halted()
+                case Thaw():
+                    self._hand.thaw()
+                    return control.Halted()
                 case Exec():
                     return self.execute(request, (), 0)
         except SandboxerError as error:
@@ -83,6 +102,7 @@ class Steward:
         """
         try:
             streams.require_harmless(handed, asker)
+            self._refuse_frozen()
             command = self._command() if request.again else ()
             terminal = request.terminal
             if not TERMINAL.issuperset(terminal) or len(terminal) > TERMINAL_MAX:
@@ -275,7 +295,15 @@ class Steward:
         words = tuple(next(shown) if word.startswith("/") else word for word in request.words)
         return control.Opened(words=words)
 
+    def _refuse_frozen(self) -> None:
+        """The box's first process goes on in a frozen box, and would start what it is told to."""
+        if self._hand.ledger.is_frozen:
+            raise StewardError(
+                "cannot run anything in a box that is frozen", hint=f"sandbox thaw {self._hand.plan.app}"
+            )
+
     def _tell(self, request: Tell) -> Answer:
+        self._refuse_frozen()
         return control.Told(pid=self._hand.start((*self._command(), *request.words)))
 
     def _command(self) -> tuple[str, ...]:

@@ -2,19 +2,21 @@
 The descriptors that may be handed to a program which somebody runs in a box from outside.
 
 What comes in: descriptors, as they came over the control socket. What goes out: the same, or StewardError. Whatever
-the command that asks has open, the program gets three ends of pipes or of a terminal that was made for it, and nothing
-that leads to a file: a descriptor is a way out of the box for as long as it is open. A pipe can be opened again through
-/proc, in the other direction too, so that it has to be one that nobody else speaks through; a file could be opened
-again for writing, a directory is a root of its own, and a terminal in which somebody works can be typed into.
+the command that asks has open, the program gets three ends of socket pairs or of a terminal that was made for it, and
+nothing that leads to a file: a descriptor is a way out of the box for as long as it is open. A file could be opened
+again for writing, a directory is a root of its own, and a terminal in which somebody works can be typed into. A pipe
+can be opened through /proc by any other process of the box, in the other direction too: to put words into a program's
+mouth, to read what is meant for it, to keep it from ending. A socket can't, and one direction is closed for good.
 
-That the pipes and the terminal are fresh is for the command to see to (`cli.attached`): the steward can't tell a pipe
-from another. What it can tell, it holds to here.
+That the pairs and the terminal are fresh is for the command to see to (`cli.attached`): the steward can't tell a pair
+from another. What it can tell, it holds to here. The status goes by a pipe, which only the box's first process has.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import stat
 from collections.abc import Sequence
 
@@ -43,16 +45,36 @@ def require_harmless(descriptors: Sequence[int], asker: int) -> None:
         flags = fcntl.fcntl(fd, fcntl.F_GETFL)
         if flags & os.O_PATH:
             raise _refusal(f"descriptor {number} is a path")
-        if stat.S_ISFIFO(status.st_mode):
-            wanted = os.O_RDONLY if number == 0 else os.O_WRONLY
-            if flags & os.O_ACCMODE != wanted:
+        if number == STATUS:
+            if not stat.S_ISFIFO(status.st_mode):
+                raise _refusal("the status goes to no pipe")
+            if flags & os.O_ACCMODE != os.O_WRONLY:
                 raise _refusal(f"descriptor {number} is the wrong end of a pipe")
-        elif number == STATUS:
-            raise _refusal("the status goes to no pipe")
+        elif stat.S_ISSOCK(status.st_mode):
+            if not _is_of_pair(fd, is_input=number == 0):
+                raise _refusal(f"descriptor {number} is no end of a pair, closed in one direction")
         elif not stat.S_ISCHR(status.st_mode) or os.major(status.st_rdev) not in TERMINAL_MAJORS:
-            raise _refusal(f"descriptor {number} is neither a pipe nor a terminal of its own")
+            raise _refusal(f"descriptor {number} is neither of a pair of sockets nor a terminal of its own")
         elif status.st_rdev == controlling_terminal(asker):
             raise _refusal(f"descriptor {number} is the terminal in which it was asked for")
+
+
+def _is_of_pair(fd: int, *, is_input: bool) -> bool:
+    """Whether a socket is connected to another without a name, as socketpair(2) makes them, and passes one way only."""
+    with socket.socket(fileno=os.dup(fd)) as one:
+        if (one.family, one.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
+            return False
+        try:
+            if one.getsockname() or one.getpeername():
+                return False
+            if is_input:
+                one.send(b"", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                return False
+            return not one.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
+        except BrokenPipeError:
+            return is_input
+        except OSError:  # ENOTCONN; EAGAIN: something could still come
+            return False
 
 
 def controlling_terminal(pid: int) -> int:

@@ -246,7 +246,10 @@ def test_mount_calls_that_the_kernel_lacks_are_named(sandbox_program: Path, sess
 
 @pytest.mark.parametrize(
     ("error", "cause", "remedy"),
-    [("EOPNOTSUPP", "left out of its list of security modules", "lsm="), ("ENOSYS", "", "")],
+    [
+        ("EOPNOTSUPP", "left out of its list of security modules", "lsm="),
+        ("ENOSYS", "filter hides landlock_create_ruleset", "start "),
+    ],
 )
 def test_without_landlock_boxes_are_made_and_the_loss_is_told(
     error: str, cause: str, remedy: str, sandbox_program: Path, session: dict[str, str]

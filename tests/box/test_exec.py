@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
+import termios
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -113,7 +115,7 @@ def test_it_starts_where_it_is_told_to(running_box: Start) -> None:
     assert box.eval("os.getcwd()") == box.done("exec", "pwd").rstrip()
 
 
-def test_input_output_and_errors_are_three_pipes_of_its_own(
+def test_input_output_and_errors_are_three_sockets_of_its_own(
     running_box: Start, begin: Begin, tmp_path: Path
 ) -> None:
     """Whatever they are outside: a file of the caller's can't be opened again through them."""
@@ -129,7 +131,7 @@ def test_input_output_and_errors_are_three_pipes_of_its_own(
     assert err.startswith(b"error\n")
     links = [line.partition(b" -> ")[2] for line in err.splitlines() if b" -> " in line]
     assert 3 <= len(links)
-    assert {b"pipe", b"/proc/"} == {link[:6] if link.startswith(b"/proc") else link[:4] for link in links}
+    assert {b"sock", b"/proc/"} == {link[:6] if link.startswith(b"/proc") else link[:4] for link in links}
 
 
 def test_no_more_descriptors_come_in(running_box: Start, begin: Begin, tmp_path: Path) -> None:
@@ -153,13 +155,44 @@ def test_a_reader_that_goes_away_ends_the_writer(running_box: Start, begin: Begi
     assert process.stdout is not None
     assert b"y\n" == process.stdout.read(2)
     process.stdout.close()
-    assert 128 + signal.SIGPIPE == process.wait(20)
+    assert process.wait(20) in (
+        128 + signal.SIGPIPE,
+        1,
+    )  # 1: it waited for room that moment, and had an error
 
 
-def test_what_it_leaves_behind_does_not_keep_it(running_box: Start, begin: Begin) -> None:
-    process = begin(running_box(), "sh", "-c", "sleep 60 & echo said")
+@pytest.mark.parametrize("left", ["sleep 60", "yes", "(trap '' HUP PIPE; while :; do echo y; done)"])
+def test_what_it_leaves_behind_does_not_keep_it(running_box: Start, begin: Begin, left: str) -> None:
+    process = begin(running_box(), "sh", "-c", f"echo said; {left} & exit 7")
     out, _ = process.communicate(b"", timeout=10)
-    assert (0, b"said\n") == (process.returncode, out)
+    assert (7, b"said") == (process.returncode, out[:4])
+
+
+def test_what_it_leaves_behind_does_not_keep_the_terminal(running_box: Start, begin: Begin) -> None:
+    box = running_box()
+    master, slave = os.openpty()
+    kept = termios.tcgetattr(slave)
+    script = "(trap '' HUP; while :; do echo y; done) & sleep 0.2; exit 7"
+    process = begin(box, "sh", "-c", script, stdin=slave, stdout=slave, start_new_session=True)
+    began = time.monotonic()
+    while process.poll() is None and time.monotonic() - began < 10:
+        if select.select([master], [], [], 0.1)[0]:
+            os.read(master, 65536)
+    assert 7 == process.returncode
+    assert kept == termios.tcgetattr(slave)
+    os.close(master)
+    os.close(slave)
+
+
+def test_its_streams_can_be_opened_by_nobody_else_in_the_box(running_box: Start, begin: Begin) -> None:
+    """To forge what it says, to read what it is told, to keep it from ending."""
+    box = running_box()
+    process = begin(box, "sh", "-c", "echo $$; exec sleep 60")
+    assert process.stdout is not None
+    number = int(read_until(process.stdout.fileno(), b"\n"))
+    for fd in range(3):
+        for flags in ("O_RDONLY", "O_WRONLY", "O_RDWR"):
+            assert "ENXIO" == box.eval(f"error(os.open, '/proc/{number}/fd/{fd}', os.{flags})")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
@@ -261,16 +294,19 @@ def box_record(box: RunningBox) -> Any:
 
 def raw_exec(found: Any, words: tuple[str, ...]) -> int:
     """By the protocol itself. Returns the reading end of the status."""
-    nothing_read, nothing_write = os.pipe()
+    reading, writing = socket.socketpair()
+    reading.shutdown(socket.SHUT_WR)
+    writing.shutdown(socket.SHUT_RD)
     ending, told = os.pipe()
     try:
-        answer = control.ask(found, Exec(words=words), (nothing_read, nothing_write, nothing_write, told))
+        answer = control.ask(found, Exec(words=words), (reading.fileno(), *[writing.fileno()] * 2, told))
     except BaseException:
         os.close(ending)
         raise
     finally:
-        for fd in (nothing_read, nothing_write, told):
-            os.close(fd)
+        reading.close()
+        writing.close()
+        os.close(told)
     assert isinstance(answer, Executed)
     return ending
 

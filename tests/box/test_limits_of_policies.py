@@ -20,6 +20,10 @@ def test_a_fork_bomb_is_held_and_nothing_outside_notices(box: Box) -> None:
     assert 0 == subprocess.run(["/bin/true"], check=False).returncode
 
 
+def test_the_fewest_tasks_that_a_policy_may_give_suffice_for_one_program(box: Box) -> None:
+    assert 0 == box("true", settings=["limits.tasks=2"]).returncode
+
+
 def test_every_box_has_a_limit_on_tasks(box: Box) -> None:
     assert "4096\n" == box("bash", "-c", "ulimit -Hu").stdout
 

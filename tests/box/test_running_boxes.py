@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,9 @@ from boxes import read_until
 from companions import init_of, status_of
 from conftest import run_to_end
 from running import RunningBox, within
+
+from sandboxer.errors import StewardError
+from sandboxer.steward import boxes, control
 
 Start = Callable[..., RunningBox]
 COUNTER = "[subprocess.Popen(['sh', '-c', 'i=0; while :; do i=$((i+1)); echo $i >/tmp/c; done'])] and None"
@@ -48,8 +53,43 @@ def test_ps_tells_of_each_box_what_is_so(running_box: Start) -> None:
     assert "host" == row(other)["network"]
     assert any("network" in hole for hole in row(other)["holes"])
     page = said(box, "ps")
-    assert "APPLICATION  BOX" in page
-    assert f"strict.{box.id}" in page
+    assert "BOX" == page.split()[0]
+    assert ["network"] == [
+        text.split()[-1] for text in page.splitlines() if text.startswith(f"strict.{other.id}")
+    ]
+    assert ([], None) == (found["topics"], found["unit"])
+    assert max(map(len, page.splitlines())) <= 80
+    assert [f"strict.{box.id}"] == [one["box"] for one in said(box, "ps", box.id, "--json")["boxes"]]
+    assert 2 == len(said(box, "ps", "strict", "--json")["boxes"])
+
+
+def test_a_process_of_a_box_names_it_but_ends_nothing_else(running_box: Start) -> None:
+    box = running_box()
+    pid = str(row(box)["process"])
+    ended = run_to_end([box.sandbox, "exec", pid, "echo", "inside"], env=box.environment)
+    assert (0, "inside\n") == (ended.returncode, ended.stdout)
+    assert f"strict.{box.id}" == said(box, "inspect", pid, "--json")["box"]
+    ended = run_to_end([box.sandbox, "kill", pid], env=box.environment)
+    assert (125, f"{pid} is a process of strict.{box.id}") == (
+        ended.returncode,
+        ended.stderr.splitlines()[0].removeprefix("sandboxer: "),
+    )
+    assert row(box)["process"] == int(pid)
+
+
+def test_a_box_that_was_started_elsewhere_is_found(running_box: Start) -> None:
+    """By cron, or after su, there is no XDG_RUNTIME_DIR: the launcher keeps boxes with the user's caches then."""
+    box = running_box()
+    runtime = Path(box.environment["XDG_RUNTIME_DIR"])
+    kept = Path(box.environment["XDG_CACHE_HOME"]) / "sandboxer"
+    kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (kept / "boxes").symlink_to(runtime / "sandboxer/boxes")
+    ended = run_to_end([box.sandbox, "ps"], env={**box.environment, "XDG_RUNTIME_DIR": "/nonexistent"})
+    assert (125, "") == (ended.returncode, ended.stdout), "a link was followed"
+    (kept / "boxes").unlink()
+    (runtime / "sandboxer/boxes").rename(kept / "boxes")
+    assert f"strict.{box.id}" == row(box)["box"]
+    (kept / "boxes").rename(runtime / "sandboxer/boxes")
 
 
 def test_memory_and_processor_time_are_those_of_all_its_processes(running_box: Start) -> None:
@@ -107,7 +147,7 @@ def test_inspect_tells_what_the_kernel_holds_and_what_was_granted_since(
     assert [str(tmp_path / "shared")] == [one["path"] for one in found["grants"]]
     process = found["process"]
     assert {"none"} == set(process["capabilities"].values())
-    assert ("filtered by 1", True) == (process["seccomp"], process["no-new-privs"])
+    assert ("filtered", True) == (process["seccomp"], process["no-new-privs"])
     assert {True} == {
         process["namespaces"][name] for name in ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
     }
@@ -117,6 +157,10 @@ def test_inspect_tells_what_the_kernel_holds_and_what_was_granted_since(
     page = said(box, "inspect", box.id)
     assert f"{tmp_path}/shared" in page
     assert "NOT" not in page
+    assert not {"Mounts", "Descriptors", "Flags of its plan"} & {*page.splitlines()}
+    assert len(page.splitlines()) < 60
+    page = said(box, "inspect", box.id, "--verbose")
+    assert {"Mounts", "Descriptors", "Flags of its plan"} <= {*page.splitlines()}
 
 
 def test_kill_asks_first(running_box: Start) -> None:
@@ -150,12 +194,14 @@ def test_a_frozen_box_stands_still_and_goes_on(running_box: Start) -> None:
     box = running_box()
     box.eval(COUNTER)
     within(lambda: box.eval("os.path.exists('/tmp/c')"), "it counts")
+    assert "wasn't frozen, and runs: 3 processes." in box.done("thaw")
     assert "stands still: 3 processes" in box.done("freeze")
+    assert "was frozen already. To let it go on: " in box.done("freeze")
     pids = row(box)["pids"]
     spent = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13] for pid in pids]
     time.sleep(0.5)
     assert spent == [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13] for pid in pids]
-    assert {"T"} == {status_of(pid)["State"][0] for pid in pids}
+    assert {"T"} == {status_of(pid)["State"][0] for pid in pids[1:]}
     assert row(box)["frozen"]
     assert "S" == status_of(box.process.pid)["State"][0], (
         "the launcher has taken it for a stop by job control"
@@ -176,8 +222,49 @@ def test_a_box_that_forks_all_the_time_is_frozen_too(running_box: Start) -> None
     )
     for _ in range(3):
         box.done("freeze")
-        assert {"T"} >= {status_of(pid).get("State", "T")[0] for pid in row(box)["pids"]} - {"Z", "X"}
+        assert {"T"} >= {status_of(pid).get("State", "T")[0] for pid in row(box)["pids"][1:]} - {"Z", "X"}
         box.done("thaw")
+
+
+@pytest.mark.parametrize("chains", [1, 4])
+def test_what_lives_for_a_moment_is_frozen_too(
+    running_box: Start, native_program: Callable[..., Path], tmp_path: Path, chains: int
+) -> None:
+    """It counts in memory that both sides have: no look at a process is needed to see that none of it runs."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    counter = shared / "counter"
+    counter.write_bytes(bytes(4096))
+    program = shared / "chain"
+    shutil.copy(native_program("chain"), program)
+    box = running_box(f'files.write=["{shared}"]')
+    box.eval(f"[subprocess.Popen([{str(program)!r}, {str(counter)!r}, '{chains}'])] and None")
+
+    def count() -> int:
+        return int.from_bytes(counter.read_bytes()[:8], sys.byteorder)
+
+    for _ in range(2):
+        before = count()
+        within(lambda before=before: count() > before, "it counts")  # type: ignore[misc]
+        assert "stands still" in box.done("freeze")
+        before = count()
+        time.sleep(0.5)
+        assert before == count()
+        assert row(box)["frozen"]
+        box.done("thaw")
+    assert not row(box)["frozen"]
+
+
+def test_nothing_is_run_in_a_frozen_box_by_whoever_asks_its_steward(running_box: Start) -> None:
+    box = running_box()
+    box.done("freeze")
+    (found,) = [one for one in boxes.running(str(box.state.parent)) if str(one.monitor) == box.id]
+    with pytest.raises(StewardError, match="cannot run anything in a box that is frozen"):
+        control.ask(found, control.Tell(words=("x",)))
+    os.kill(box.steward(), signal.SIGKILL)
+    with pytest.raises(StewardError, match="cannot run anything in a box that is frozen"):
+        control.ask(found, control.Tell(words=("x",)))
+    box.done("thaw")
 
 
 def test_a_frozen_box_can_be_ended(running_box: Start) -> None:
@@ -198,6 +285,7 @@ def test_a_steward_or_a_broker_that_is_killed_changes_nothing_of_what_is_told(ru
 
 def test_logs_tell_what_was_done_of_boxes_that_have_ended_too(running_box: Start, tmp_path: Path) -> None:
     box = running_box()
+    assert f"Nothing has been said of strict.{box.id}.\n" == box.done("logs")
     (tmp_path / "shared").mkdir()
     box.done("grant", tmp_path / "shared")
     box.command("exec", "echo", "\x1b[31mred")
@@ -207,10 +295,10 @@ def test_logs_tell_what_was_done_of_boxes_that_have_ended_too(running_box: Start
     assert "\x1b" not in told
     lines = [line.split(" ", 3)[3] for line in told.splitlines()]
     assert [
-        f"steward: grant {tmp_path}/shared: allowed (grant 1, at {tmp_path}/shared)",
-        r"steward: exec echo \x1b[31mred: allowed (process",
-        "steward: grant /proc: denied (refuses to grant a part of the kernel as a file: /proc: in /proc)",
-        f"steward: revoke {tmp_path}/shared: allowed (grant 1)",
+        f"outside: grant {tmp_path}/shared: allowed (grant 1, at {tmp_path}/shared)",
+        r"outside: exec echo \x1b[31mred: allowed (process",
+        "outside: grant /proc: denied (refuses to grant a part of the kernel as a file: /proc: in /proc)",
+        f"outside: revoke {tmp_path}/shared: allowed (grant 1)",
     ] == [line if "process" not in line else line[: line.index("process") + 7] for line in lines]
     box.process.kill()
     box.process.wait(10)
@@ -224,7 +312,7 @@ def test_logs_tell_what_was_done_of_boxes_that_have_ended_too(running_box: Start
         json.loads(ended.stdout)[key] for key in ("source", "request", "path")
     )
     assert (
-        "nothing was logged of such a box"
+        "nothing was said of such a box"
         in run_to_end([box.sandbox, "logs", "nosuch"], env=box.environment).stderr
     )
 
@@ -249,7 +337,7 @@ def test_a_box_that_is_not_there_is_said_so(running_box: Start, verb: str) -> No
     words: list[str | Path] = [box.sandbox, verb, "nosuch", *(["true"] if verb == "exec" else [])]
     ended = run_to_end(words, env=box.environment)
     assert (125, "") == (ended.returncode, ended.stdout)
-    assert f"no such box runs\n  nosuch; there are: strict.{box.id}" in ended.stderr
+    assert f"no such box runs\n  nosuch; there are: strict.{box.id}\n  try: sandbox ps\n" in ended.stderr
 
 
 def test_the_first_start_of_all_leaves_no_signal_ignored(running_box: Start) -> None:

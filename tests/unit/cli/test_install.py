@@ -64,6 +64,53 @@ def test_installed_listed_checked_and_undone(desk: Desk, capsys: pytest.CaptureF
     assert "kept" == kept["what"]
 
 
+def test_what_was_named_and_stays_outside_is_told_by_the_status(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = desk.entry("tool.desktop", 'Exec=tool "%u')
+    (left,) = shown(desk, capsys, "tool", status=1)["files"]
+    assert ("left", "its command can't be understood: a quote isn't closed") == (left["what"], left["why"])
+    desk.entry("other.desktop", "Exec=tool")
+    assert {"left", "wrapped"} == {one["what"] for one in shown(desk, capsys, "tool", status=1)["files"]}
+    shown(desk, capsys, "--all")
+    broken.unlink()
+    desk.program("flatpak")
+    desk.program("sandbox")
+    desk.entry("tool.desktop", "Exec=flatpak run org.example.Tool")
+    desk.entry("org.example.tool.desktop", "Exec=sandbox tool")
+    whys = {one["why"] for one in shown(desk, capsys, "tool")["files"] if one["what"] == "left"}
+    assert {"Flatpak starts it, in a sandbox of its own", "it starts a box itself"} == whys
+
+
+@pytest.mark.parametrize("words", [("tool",), ("--all",)])
+def test_something_in_the_way_is_told_by_the_status(
+    words: tuple[str, ...], desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.entry("tool.desktop", "Exec=tool")
+    desk.entry("other.desktop", "Exec=tool")
+    (desk.data / "applications/tool.desktop").mkdir(parents=True)
+    files = shown(desk, capsys, *words, status=1)["files"]
+    assert {"tool.desktop": "left", "other.desktop": "wrapped"} == {
+        os.path.basename(one["path"]): one["what"] for one in files
+    }
+
+
+def test_variables_that_do_not_get_into_the_box_are_named(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = desk.home / ".config/sandboxer/apps/tool.toml"
+    kept = '[environment]\nkeep = ["KEPT", "MOZ_*"]\n[environment.set]\nSET = "1"\n[look]\nlocale = true\n'
+    policy.write_text(policy.read_text() + kept)
+    names = ("FOO", "KEPT", "MOZ_A", "MOZ_TOKEN", "SET", "LC_ALL", "NO_COLOR", "LD_PRELOAD", "PATH")
+    desk.entry("tool.desktop", f"Exec=env {' '.join(f'{name}=x' for name in names)} tool")
+    for what in ("wrapped", "unchanged"):
+        (made,) = shown(desk, capsys, "tool")["files"]
+        lost = "its box doesn't get FOO, MOZ_TOKEN, LD_PRELOAD, PATH, which the entry sets: "
+        assert (what, f"{lost}see environment.keep, environment.set") == (made["what"], made["why"])
+    desk.entry("tool.desktop", "Exec=env KEPT=x tool")
+    assert [""] == [one["why"] for one in shown(desk, capsys, "tool")["files"]]
+
+
 def test_a_policy_that_breaks_lets_nothing_out_of_its_box(
     desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,5 +206,9 @@ def test_a_page_says_why_something_was_left() -> None:
 
     left = Outcome(what="left", kind=Kind.ENTRY, path="/x.desktop", policy="tool", why="Flatpak starts it")
     text = plain(install.page(install.Report(outcomes=(left,), complaints=("log in again",))))
-    assert "tool  menu  left  /x.desktop: Flatpak starts it\nlog in again\n" == text
+    assert [
+        "APPLICATION  KIND  IS    FILE",
+        "tool         menu  left  /x.desktop: Flatpak starts it",
+        "log in again",
+    ] == text.splitlines()
     assert "There is nothing to do.\n" == plain(install.page(install.Report()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import machines
 from fakes import FakeHost
 
-from sandboxer.cli.list import Entry, entries, page
+from sandboxer.cli.list import Entry, entries, facts, page
 from sandboxer.cli.output import plain
 from sandboxer.cli.survey import Anywhere
 from sandboxer.host.session import Session
@@ -58,6 +58,9 @@ def test_a_set_of_the_users_has_a_say_in_what_extends_it() -> None:
 def test_a_broken_policy_spoils_its_own_line_alone() -> None:
     host = machines.x11({f"{OWN}/apps/firefox.toml": "nonsense = 1\n"})
     assert "see sandbox check" in entry(host, "firefox").fault
+    (line,) = [text for text in plain(page(entries(host))).splitlines() if text.startswith("firefox ")]
+    assert ["firefox", "?", "?"] == line.split()[:3]
+    assert facts(entry(host, "firefox"))["program"] is None
     assert ("shipped", "~/.config/sandboxer") == entry(host, "firefox").layers
     assert "" == entry(host, "firefox-esr").fault
 

@@ -15,7 +15,19 @@ from pathlib import Path
 
 import pytest
 
-from sandboxer.cli.output import Line, Part, Table, Tone, heading, line, plain, quiet, show, visible
+from sandboxer.cli.output import (
+    Line,
+    Part,
+    Table,
+    Tone,
+    from_home,
+    heading,
+    line,
+    plain,
+    quiet,
+    show,
+    visible,
+)
 
 TREE = Path(__file__).resolve().parents[3]
 SCRIPT = """
@@ -174,6 +186,39 @@ def test_a_table_that_is_too_wide_for_the_terminal_is_told_in_paragraphs(columns
     assert "less: A pager" in [text.rstrip() for text in lines]
     assert max(map(len, lines)) <= columns
     assert len(lines) <= 3 * 2
+
+
+BARE = """
+from sandboxer.cli.output import Part, Table, show
+long = "~/.local/share/applications/firefox-esr-of-a-long-name.desktop"
+rows = [(long, "menu", "", "/usr/share/applications/x.desktop"), ("short", "login", "kept", "")]
+show([Table(rows=tuple(tuple(Part(text=cell) for cell in row) for row in rows), indent=2)])
+"""
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_a_table_without_headings_loses_nothing_on_a_narrow_terminal(columns: int) -> None:
+    written = on_terminal({"NO_COLOR": "1"}, columns, BARE)
+    together = "".join(written.split())
+    for cell in (
+        "firefox-esr-of-a-long-name.desktop",
+        "menu",
+        "/usr/share/applications/x.desktop",
+        "login",
+        "kept",
+    ):
+        assert cell in together
+    assert max(map(len, written.splitlines())) <= columns
+    assert "short" in written.split()
+
+
+def test_paths_in_the_home_directory_are_shown_from_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert ["~", "~/x", "/home/anna/x", "x"] == [
+        from_home(path) for path in ("/home/ann", "/home/ann/x", "/home/anna/x", "x")
+    ]
+    monkeypatch.setenv("HOME", "/")
+    assert "/x" == from_home("/x")
 
 
 def test_a_table_that_fits_keeps_its_columns() -> None:

@@ -9,6 +9,7 @@ import pytest
 from sandboxer.cli import ps
 from sandboxer.cli.output import plain
 from sandboxer.cli.ps import Row
+from sandboxer.errors import StewardError
 from sandboxer.steward.boxes import Box
 
 NOW = 1_767_225_600
@@ -22,7 +23,8 @@ def row(*pids: int, application: int = 0, **facts: object) -> Row:
         started=NOW,
         directory="/d",
         network=str(facts.get("network", "none")),
-        holes=("X11", "\x1b[2J"),
+        holes=("can do whatever a client of the X server can, in many words", "\x1b[2J"),
+        topics=facts.get("topics", ("display", "\x1b[2J")),  # type: ignore[arg-type] # texts
     )
     return Row(
         box=box,
@@ -33,6 +35,7 @@ def row(*pids: int, application: int = 0, **facts: object) -> Row:
         cpu_s=1.25,
         cpu_percent=12.4,
         counted_by="cgroup",
+        service=str(facts.get("service", "")),
     )
 
 
@@ -49,11 +52,30 @@ def test_since_is_the_time_of_today_or_the_day() -> None:
     assert time.strftime("%Y-%m-%d", time.localtime(NOW)) == ps.since(NOW, NOW + 3 * 24 * 3600)
 
 
-def test_the_application_comes_first_and_only_some_pids_are_shown() -> None:
-    page = plain(ps.page([row(1, 2, 3, 4, 5, 6, application=5)], NOW))
-    assert "5 2 3 +2" in page
-    assert r"X11, \x1b[2J" in page
+def test_a_box_is_one_line_with_the_application_s_pid_and_what_its_holes_are_about() -> None:
+    head, line = plain(ps.page([row(1, 2, 3, 4, 5, 6, application=5)], NOW)).splitlines()
+    assert ["BOX", "SINCE", "MEMORY", "CPU", "PIDS", "HOLES"] == head.split()
+    assert "  5 +4  " in line
+    assert line.endswith(r"  display, \x1b[2J")
+    assert len(line) <= 80
     assert "a.7 (frozen)" in plain(ps.page([row(1, is_frozen=True)], NOW))
+    assert plain(ps.page([row(1, topics=())], NOW)).endswith("  2\n")  # of a launcher that didn't tell them
+
+
+def test_services_have_a_column_where_there_are_any() -> None:
+    head, *lines = plain(ps.page([row(1, service="web.service"), row(2)], NOW)).splitlines()
+    assert ["BOX", "UNIT", "SINCE"] == head.split()[:3]
+    assert ["a.7", "web.service"] == lines[0].split()[:2]
+    units = [one["unit"] for one in ps.facts([row(1, service="web.service"), row(2)])["boxes"]]  # type: ignore[attr-defined] # plain values
+    assert ["web.service", None] == units
+
+
+def test_a_word_chooses_all_boxes_of_an_application_or_one() -> None:
+    there = [Box(id=f"a.{pid}", app="a", monitor=pid, started=pid, directory="/") for pid in (7, 8)]
+    assert there == list(ps.chosen("a", there))
+    assert [there[1]] == list(ps.chosen("a.8", there))
+    with pytest.raises(StewardError, match="no such box runs"):
+        ps.chosen("b", there)
 
 
 def test_nothing_runs() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import struct
 import threading
+import time
+import tty
 from pathlib import Path
 
 from sandboxer.cli import relay
@@ -90,3 +94,78 @@ def test_the_caller_s_descriptors_stay_as_they_are(tmp_path: Path) -> None:
     assert os.get_blocking(source)
     os.close(source)
     os.close(reading)
+
+
+def test_whoever_goes_on_writing_after_the_end_keeps_nobody(tmp_path: Path) -> None:
+    """What was in the stream at the end is passed on, and the caller's terminal and signals are given back before."""
+    ours, theirs = socket.socketpair()
+    theirs.sendall(b"x")
+    stop = threading.Event()
+
+    def flood() -> None:
+        with contextlib.suppress(OSError):
+            while not stop.is_set():
+                theirs.sendall(MUCH[:65536])
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    sink, given_back = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT, 0o600), threading.Event()
+    os.set_blocking(ours.fileno(), False)
+    began = time.monotonic()
+    assert 7 == relay.run([Way(ours.detach(), sink, "source", is_output=True)], ended(7), given_back.set)
+    assert time.monotonic() - began < 5
+    assert given_back.is_set()
+    assert b"x" == (tmp_path / "out").read_bytes()[:1]
+    stop.set()
+    thread.join()
+    theirs.close()
+    os.close(sink)
+
+
+def test_a_flooded_terminal_is_left_after_a_second(tmp_path: Path) -> None:
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    os.set_blocking(master, False)
+    stop = threading.Event()
+
+    def flood() -> None:
+        os.set_blocking(slave, False)
+        while not stop.is_set():
+            with contextlib.suppress(OSError):
+                os.write(slave, MUCH[:4096])
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    sink = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT, 0o600)
+    began = time.monotonic()
+    assert 7 == relay.run([Way(master, sink, "both", is_output=True)], ended(7))
+    assert time.monotonic() - began < 5
+    stop.set()
+    thread.join()
+    for fd in (master, slave, sink):
+        os.close(fd)
+
+
+def test_a_slow_reader_gets_all_that_was_written_before_the_end() -> None:
+    """However long it takes: the program has ended, and nobody in the box can make it longer."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    sent = theirs.send(MUCH[:150000])
+    os.set_blocking(ours.fileno(), False)
+    reading, sink = os.pipe()
+    got = b""
+
+    def read() -> None:
+        nonlocal got
+        time.sleep(1.5)
+        while piece := os.read(reading, 65536):
+            got += piece
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    assert 0 == relay.run([Way(ours.detach(), sink, "source", is_output=True)], ended(0))
+    os.close(sink)
+    thread.join()
+    assert MUCH[:sent] == got
+    os.close(reading)
+    theirs.close()

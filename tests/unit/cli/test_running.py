@@ -9,11 +9,12 @@ from typing import Literal
 import pytest
 from machines import effective, machine
 
-from sandboxer.cli import grant, grants, revoke, running
+from sandboxer.cli import grant, grants, kill, revoke, running
 from sandboxer.cli.open import tells, understood
 from sandboxer.cli.output import plain
 from sandboxer.errors import UsageError
 from sandboxer.policy.model import Bus, Policy
+from sandboxer.steward.boxes import Box
 from sandboxer.steward.control import Added, Listed, PolicyGrant, Revoked
 from sandboxer.steward.holders import Holder
 from sandboxer.steward.ledger import Grant
@@ -136,7 +137,8 @@ def test_the_list_is_a_page_and_values() -> None:
     page = plain(grants.page("a", listed))
     assert "in 59 seconds" in page
     assert "with the box" in page
-    assert "/p → /s  [apps/a.toml:3 files.write]" in page
+    assert ["PATH", "MAY", "SAYS"] in [text.split() for text in page.splitlines()]
+    assert "/p → /s  read, change  [apps/a.toml:3 files.write]" in page
     assert "(a document)" in page
     values = grants.facts("a.1", "a", listed)
     assert "a.1" == values["box"]
@@ -144,6 +146,20 @@ def test_the_list_is_a_page_and_values() -> None:
     assert "nothing; to change that: sandbox grant a PATH" in plain(
         grants.page("a", Listed(grants=(), policy=()))
     )
+
+
+def test_only_what_has_a_policy_is_said_to_be_startable() -> None:
+    assert ("start it: sandbox firefox", "") == (running.start_hint("firefox"), running.start_hint("nosuch"))
+
+
+@pytest.mark.parametrize("word", ["592", "7"])
+def test_who_names_one_process_does_not_end_the_box(word: str) -> None:
+    box = Box(id="a.7", app="a", monitor=7, started=1, directory="/")
+    if word == "7":
+        kill._require_whole(word, box)
+        return
+    with pytest.raises(UsageError, match=r"592 is a process of a\.7"):
+        kill._require_whole(word, box)
 
 
 @pytest.mark.parametrize(

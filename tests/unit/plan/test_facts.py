@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from sandboxer.grants.grant import Grant, Weight
 from sandboxer.host.view import User
-from sandboxer.plan.facts import HOLE_MAX, facts
+from sandboxer.plan.facts import HOLE_MAX, TOPICS_SIZE_MAX, facts
 from sandboxer.plan.ops import FACTS_MAX, PlanFlag
 from sandboxer.resolve import Resolved
 from sandboxer.steward import boxes
-from sandboxer.words import BUILT_IN, BoxPath, HostPath
+from sandboxer.words import BUILT_IN, BoxPath, HostPath, changed
 
 HEAD = "app=a\nmonitor=7\nstarted=12\n"
 TEXTS = st.text(max_size=400)
@@ -43,8 +43,26 @@ def parsed(text: str) -> boxes.Box:
 
 def test_the_holes_the_network_and_the_policy_are_told() -> None:
     text = facts(resolved("X11", "the network"), PlanFlag(0))
-    assert "network=host\npolicy=a\nhole=X11\nhole=the network\n" == text
+    assert "network=host\npolicy=a\ntopic=t\nhole=X11\nhole=the network\n" == text
     assert "network=none\npolicy=strict\n" == facts(resolved(notice="none"), PlanFlag.PRIVATE_NETWORK)
+
+
+def test_topics_are_told_once_and_leave_room_for_holes() -> None:
+    grants = [
+        Grant(topic=topic, words=f"about {topic}", weight=Weight.HOLE, origin=BUILT_IN)
+        for topic in (
+            "display",
+            "system calls",
+            "display",
+            *(f"{number}\n{'x' * 100}" for number in range(40)),
+        )
+    ]
+    text = facts(changed(resolved(), grants=tuple(grants)), PlanFlag(0))
+    box = parsed(text)
+    assert ("display", "system calls", "0?xxx") == (*box.topics[:2], box.topics[2][:5])
+    assert len({*box.topics}) == len(box.topics)
+    assert sum(len(f"topic={topic}\n") for topic in box.topics) <= TOPICS_SIZE_MAX
+    assert "about display" == box.holes[0]
 
 
 def test_a_hole_is_told_once() -> None:

@@ -159,32 +159,51 @@ def test_the_directory_is_beside_the_plans(tmp_path: Path) -> None:
     assert f"{tmp_path}/cache/sandboxer/boxes" == boxes.boxes_directory(there)
 
 
-def box(app: str, pid: int) -> Box:
-    return Box(id=f"{app}.{pid}", app=app, monitor=pid, started=pid, directory="/")
+def test_boxes_of_a_session_without_a_directory_are_looked_for_where_the_users_others_have_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boxes, "RUNTIME", str(tmp_path))
+    cache, usual = str(tmp_path / "cache"), tmp_path / str(os.getuid())
+    usual.mkdir(mode=0o700)
+    own = f"{cache}/sandboxer/boxes"
+    assert (own, f"{usual}/sandboxer/boxes") == boxes.directories(Session({}, cache))
+    usual.chmod(0o755)
+    assert (own,) == boxes.directories(Session({}, cache))
+    usual.chmod(0o700)
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    named = Session({"XDG_RUNTIME_DIR": str(runtime)}, cache)
+    assert (f"{runtime}/sandboxer/boxes", own) == boxes.directories(named)
 
 
-@pytest.mark.parametrize("word", ["firefox.12", "12"])
-def test_a_box_is_named_by_its_id_or_pid_even_if_there_are_more(word: str) -> None:
-    there = [box("firefox", 11), box("firefox", 12)]
-    assert there[1] == boxes.named(word, there)
+def test_all_boxes_are_told_in_the_order_of_their_starts(
+    tmp_path: Path, locks: Locks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boxes, "RUNTIME", str(tmp_path))
+    monkeypatch.setattr(os, "getuid", lambda: os.geteuid() or 1)
+    monkeypatch.setattr(boxes, "is_private", lambda *_: True)
+    monkeypatch.setattr(boxes, "_require_own", lambda *_: None)
+    there = Session({}, str(tmp_path / "cache"))
+    first, second = boxes.directories(there)
+    for directory, name, started in ((first, "b.2", 20), (second, "a.1", 10)):
+        os.makedirs(directory, mode=0o700)
+        app, _, pid = name.rpartition(".")
+        content = f"app={app}\nmonitor={pid}\nstarted={started}\n"
+        made = make(Path(directory), name, content, locks=locks)
+        for path in (made, made / "box"):
+            os.chown(path, os.getuid(), -1)
+    assert ["a.1", "b.2"] == [box.id for box in boxes.all_running(there)]
 
 
-def test_an_application_names_its_only_box() -> None:
-    assert 7 == boxes.named("gimp", [box("firefox", 11), box("gimp", 7)]).monitor
+def test_root_is_told_that_it_has_no_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    with pytest.raises(StewardError, match="root has no boxes"):
+        boxes.all_running(Session({}, "/nonexistent"))
 
 
-def test_several_boxes_of_an_application_are_listed() -> None:
-    with pytest.raises(StewardError) as raised:
-        boxes.named("firefox", [box("firefox", number) for number in range(20)])
-    assert "firefox runs 20 times" == raised.value.what
-    assert "firefox.12, firefox.13, firefox.14, firefox.15, firefox.16" in raised.value.subject
-    assert "and 12 older ones" in raised.value.subject
-
-
-def test_no_box_is_an_error_that_tells_which_there_are() -> None:
-    with pytest.raises(StewardError) as raised:
-        boxes.named("gimp", [box("firefox", 1)])
-    assert ("gimp; there are: firefox.1", "start it: sandbox gimp") == (
-        raised.value.subject,
-        raised.value.hint,
-    )
+def test_topics_are_as_many_as_there_can_be() -> None:
+    lines = "".join(f"topic={'x' * 300}{number}\n" for number in range(100))
+    found = boxes.parse("a.7", f"app=a\nmonitor=7\nstarted=12\n{lines}".encode(), "/d")
+    assert found is not None
+    assert boxes.TOPICS_MAX == len(found.topics)
+    assert boxes.TEXT_MAX == max(map(len, found.topics))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandboxer.steward import cgroups
+from sandboxer.steward import cgroups, descendants
 from sandboxer.steward.cgroups import Group
 
 
@@ -26,9 +26,19 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_group_with_others_in_it_is_not_the_box_s(root: Path) -> None:
-    assert cgroups.own(11, {11, 12}, str(root)) is None
-    assert cgroups.own(11, {11, 12, 13, 14}, str(root)) is not None
+def test_a_scope_of_a_box_is_known_by_its_name(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever comes and goes in it: a box that forks all the time has it nevertheless."""
+    monkeypatch.setattr(descendants, "parents", lambda: pytest.fail("somebody was looked for"))
+    assert cgroups.own(11, 7, str(root)) is not None
+    assert cgroups.own(99, 7, str(root)) is None
+
+
+def test_a_group_with_others_in_it_is_not_the_box_s(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one with the launcher, 12, in it, those that are gone are nobody else's."""
+    monkeypatch.setattr(descendants, "parents", lambda: {11: 12, 12: 1, 13: 1})
+    assert cgroups.own(11, 12, str(root)) is None
+    monkeypatch.setattr(descendants, "parents", lambda: {11: 12, 12: 1})
+    assert cgroups.own(11, 12, str(root)) is not None
 
 
 @pytest.mark.parametrize("path", ["", "/", "/../other"])
@@ -36,11 +46,11 @@ def test_the_root_and_what_is_above_are_nobody_s(
     root: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     monkeypatch.setattr(cgroups, "path_of", lambda _pid: path)
-    assert cgroups.own(11, {11, 12, 13}, str(root)) is None
+    assert cgroups.own(11, 7, str(root)) is None
 
 
 def test_figures_and_limits_are_the_kernel_s(root: Path) -> None:
-    group = cgroups.own(11, {11, 12, 13}, str(root))
+    group = cgroups.own(11, 7, str(root))
     assert group is not None
     assert (4096, 2.5, {"pids.max": "max"}) == (
         cgroups.memory_bytes(group),
@@ -50,7 +60,7 @@ def test_figures_and_limits_are_the_kernel_s(root: Path) -> None:
 
 
 def test_freezing_is_an_order_and_frozen_is_what_the_kernel_says(root: Path) -> None:
-    group = cgroups.own(11, {11, 12, 13}, str(root))
+    group = cgroups.own(11, 7, str(root))
     assert group is not None
     assert cgroups.can_freeze(group)
     cgroups.set_frozen(group, frozen=True)

@@ -33,7 +33,9 @@ GRANT = Grant(
         st.builds(Revoke, word=st.none() | PATHS),
         st.builds(Open, words=st.tuples(PATHS, PATHS), hidden=st.tuples(PATHS)),
         st.builds(Tell, words=st.tuples(PATHS)),
-        st.builds(Exec, words=st.tuples(PATHS, PATHS), again=st.booleans(), directory=PATHS, terminal=st.text()),
+        st.builds(
+            Exec, words=st.tuples(PATHS, PATHS), again=st.booleans(), directory=PATHS, terminal=st.text()
+        ),
         st.just(control.Inspect()),
         st.just(control.Look()),
         st.just(control.Listing()),

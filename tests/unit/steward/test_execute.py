@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -14,7 +16,7 @@ from sandboxer.broker.rules import KEYS
 from sandboxer.host.view import Host
 from sandboxer.plan.ops import Plan
 from sandboxer.steward import inspected
-from sandboxer.steward.control import Exec, Executed, Refused
+from sandboxer.steward.control import Exec, Executed, Refused, Tell
 from sandboxer.steward.hand import Hand
 from sandboxer.steward.steward import Steward
 from sandboxer.words import changed
@@ -25,6 +27,7 @@ class Told:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.ledger = SimpleNamespace(is_frozen=False)
         self.told: list[tuple[tuple[str, ...], str, str]] = []
 
     def execute(self, words: Sequence[str], directory: str, terminal: str, handed: Sequence[int]) -> int:
@@ -36,7 +39,11 @@ class Told:
 @pytest.fixture
 def handed() -> Iterator[tuple[int, ...]]:
     reading, writing = os.pipe()
-    yield reading, writing, writing, writing
+    one, other = socket.socketpair()
+    with one, other:
+        one.shutdown(socket.SHUT_WR)
+        other.shutdown(socket.SHUT_RD)
+        yield one.fileno(), other.fileno(), other.fileno(), writing
     os.close(reading)
     os.close(writing)
 
@@ -89,6 +96,14 @@ def test_without_descriptors_nothing_is_run(hand: Told, tmp_path: Path) -> None:
         assert isinstance(
             steward(hand).execute(Exec(words=("ls",)), [file.fileno()] * 4, os.getpid()), Refused
         )
+    assert [] == hand.told
+
+
+def test_nothing_is_run_in_a_frozen_box(hand: Told, handed: tuple[int, ...]) -> None:
+    """Its first process goes on, and would start it."""
+    hand.ledger.is_frozen = True
+    assert isinstance(steward(hand).execute(Exec(words=("ls",)), handed, os.getpid()), Refused)
+    assert isinstance(steward(hand).answer(Tell(words=("x",))), Refused)
     assert [] == hand.told
 
 

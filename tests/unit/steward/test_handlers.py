@@ -133,7 +133,10 @@ def test_a_program_that_has_a_policy_gets_its_own_box() -> None:
     ):
         words = handlers.own_box(Handler(name=name, words=(program, "%u")), host, "https://x/")
         assert (application, "https://x/") == words[-2:], name
-    for wrapped in (("env", "A=b", "/usr/bin/firefox-esr", "%u"), ("/opt/wrapper", "--", "firefox-esr", "%u")):
+    for wrapped in (
+        ("env", "A=b", "/usr/bin/firefox-esr", "%u"),
+        ("/opt/wrapper", "--", "firefox-esr", "%u"),
+    ):
         words = handlers.own_box(Handler(name="x.desktop", words=wrapped), host, "https://x/")
         assert ("firefox-esr", "https://x/") == words[-2:], wrapped
     assert () == handlers.own_box(

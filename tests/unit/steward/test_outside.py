@@ -103,9 +103,7 @@ def test_only_the_very_file_that_the_box_sees_is_taken(tmp_path: Path) -> None:
         ("a.jar", b"PK\x03\x04" + bytes(60), ""),
     ],
 )
-def test_name_and_content_agree_on_a_type_or_there_is_none(
-    name: str, content: bytes, expected: str
-) -> None:
+def test_name_and_content_agree_on_a_type_or_there_is_none(name: str, content: bytes, expected: str) -> None:
     need("update-mime-database")
     assert expected == file_types.type_of(name, content)
 
@@ -156,7 +154,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     return calls
 
 
-def test_a_link_is_checked_again_by_the_plan_s_own_rules(started: list[tuple[str, str]], tmp_path: Path) -> None:
+def test_a_link_is_checked_again_by_the_plan_s_own_rules(
+    started: list[tuple[str, str]], tmp_path: Path
+) -> None:
     with Presenter(tmp_path, Outward(kind="link", value="https", origin="x")) as presenter:
         assert 0 == presenter.ask(outward.LINK, b"https://example.org/")
         for text, number in (
@@ -183,7 +183,11 @@ def test_the_broker_is_not_believed_about_how_often(started: list[tuple[str, str
 
 def test_a_mail_takes_no_file_of_the_user_s_with_it(started: list[tuple[str, str]], tmp_path: Path) -> None:
     with Presenter(tmp_path, Outward(kind="link", value="mailto", origin="x")) as presenter:
-        for text in (b"mailto:a@b?attach=/x", b"mailto:a@b?subject=x&%41ttachment=/x", b"mailto:?x;ATTACH=/x"):
+        for text in (
+            b"mailto:a@b?attach=/x",
+            b"mailto:a@b?subject=x&%41ttachment=/x",
+            b"mailto:?x;ATTACH=/x",
+        ):
             assert errno.EACCES == presenter.ask(outward.LINK, text), text
         assert 0 == presenter.ask(outward.LINK, b"mailto:a@b?subject=attach&body=attachment")
     assert 1 == len(started)
@@ -196,7 +200,9 @@ def test_the_program_outside_gets_a_copy_that_stays_as_it_was_checked(
     paper = tmp_path / "shared" / "paper.pdf"
     paper.parent.mkdir()
     paper.write_bytes(PDF)
-    with Presenter(tmp_path, Outward(kind="file", value="application/pdf", origin="x"), sees=paper) as presenter:
+    with Presenter(
+        tmp_path, Outward(kind="file", value="application/pdf", origin="x"), sees=paper
+    ) as presenter:
         assert 0 == presenter.ask(outward.FILE, os.fsencode(paper))
         paper.unlink()
         paper.symlink_to("/etc/passwd")
@@ -219,7 +225,9 @@ def test_a_file_that_somebody_holds_a_lease_on_delays_nobody(
     before = signal.signal(signal.SIGIO, signal.SIG_IGN)
     try:
         fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-        with Presenter(tmp_path, Outward(kind="file", value="application/pdf", origin="x"), sees=paper) as presenter:
+        with Presenter(
+            tmp_path, Outward(kind="file", value="application/pdf", origin="x"), sees=paper
+        ) as presenter:
             presenter.ours.send(outward.ASK.pack(1, outward.FILE) + os.fsencode(paper))
             begun = time.monotonic()
             presenter.outside.serve(presenter.theirs.fileno())
@@ -228,7 +236,9 @@ def test_a_file_that_somebody_holds_a_lease_on_delays_nobody(
             while presenter.outside.is_busy():
                 time.sleep(0.05)
                 presenter.outside.expire()
-            assert (1, errno.ETIMEDOUT) == outward.ANSWER.unpack(presenter.ours.recv(100, socket.MSG_DONTWAIT))
+            assert (1, errno.ETIMEDOUT) == outward.ANSWER.unpack(
+                presenter.ours.recv(100, socket.MSG_DONTWAIT)
+            )
     finally:
         os.close(holder)
         signal.signal(signal.SIGIO, before)
@@ -243,7 +253,9 @@ def test_what_is_too_large_is_not_copied_and_old_copies_go(
     paper = tmp_path / "shared" / "paper.pdf"
     paper.parent.mkdir()
     paper.write_bytes(PDF + bytes(1000))
-    with Presenter(tmp_path, Outward(kind="file", value="application/pdf", origin="x"), sees=paper) as presenter:
+    with Presenter(
+        tmp_path, Outward(kind="file", value="application/pdf", origin="x"), sees=paper
+    ) as presenter:
         assert errno.EFBIG == presenter.ask(outward.FILE, os.fsencode(paper))
         paper.write_bytes(PDF)
         assert 0 == presenter.ask(outward.FILE, os.fsencode(paper))
