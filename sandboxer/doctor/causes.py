@@ -27,6 +27,7 @@ PROFILE = "/etc/apparmor.d/sandboxer"
 INSTALL_PROFILE = (
     f"sandbox doctor --apparmor-profile | sudo tee {PROFILE} >/dev/null && sudo apparmor_parser -r {PROFILE}"
 )
+NEXT_START = "What the remedy sets holds from the next start of the machine on."
 NEW_KERNEL = "install your distribution's current kernel, Linux {}.{} or newer, and restart".format(*FLOOR)
 REFUSED = (errno.EPERM, errno.EACCES)
 LIMITED = (errno.ENOSPC, errno.EUSERS)
@@ -46,13 +47,12 @@ def set_sysctl(name: str, value: int) -> str:
 
 
 def set_kernel_argument(argument: str, machine: Machine) -> str:
-    """One line that adds it to the kernel's command line and restarts."""
+    """One line that adds it to the kernel's command line. It never restarts the machine."""
+    if machine.container:
+        return f"outside {machine.container}, add {argument} to the kernel's command line, and restart the machine"
     if machine.grubby:
-        return f"sudo grubby --update-kernel=ALL --args={argument} && sudo reboot"
-    return (
-        f"""sudo sed -i 's/^GRUB_CMDLINE_LINUX="/&{argument} /' /etc/default/grub """
-        "&& sudo update-grub && sudo reboot"
-    )
+        return f"sudo grubby --update-kernel=ALL --args={argument}"
+    return f"""sudo sed -i 's/^GRUB_CMDLINE_LINUX="/&{argument} /' /etc/default/grub && sudo update-grub"""
 
 
 def of_creation(outcome: Outcome, machine: Machine, kind: str = "user") -> Cause:
@@ -197,9 +197,9 @@ def _own_profile(machine: Machine) -> Cause:
 
 def _selinux() -> Cause:
     return Cause(
-        why="SELinux's policy forbids it.",
-        remedy="sudo ausearch -m avc -c sandbox --raw | audit2allow -M sandboxer-local && "
-        "sudo semodule -i sandboxer-local.pp",
+        why="SELinux's policy forbids it. The remedy prints rules that would allow it, and loads none: whatever was "
+        "refused on this machine is among them, so look for the one that is meant.",
+        remedy="sudo ausearch -m avc --raw | grep -E 'tclass=(user_namespace|cap_userns) ' | audit2allow",
     )
 
 
@@ -211,7 +211,8 @@ def _filtered(machine: Machine) -> Cause:
 def _without_user_namespaces(machine: Machine) -> Cause:
     if machine.switched_off:
         return Cause(
-            why="User namespaces are switched off on the kernel's command line (user_namespace.enable).",
+            why="User namespaces are switched off on the kernel's command line (user_namespace.enable). "
+            f"{NEXT_START}",
             remedy=set_kernel_argument("user_namespace.enable=1", machine),
         )
     if not machine.user_namespaces:

@@ -152,9 +152,10 @@ def _why_not(outcome: Outcome, machine: Machine) -> causes.Cause:
     if outcome.error == errno.EOPNOTSUPP:
         modules = ",".join(("landlock", *(name for name in machine.modules if name != "landlock")))
         return causes.Cause(
-            why="Landlock is built into this kernel, and left out of its list of security modules.",
+            why="Landlock is built into this kernel, and left out of its list of security modules. "
+            f"{causes.NEXT_START}",
             remedy=causes.set_kernel_argument(f"lsm={modules}", machine)
-            if machine.modules
+            if machine.modules_listed and not machine.container
             else "add landlock to lsm= on the kernel's command line, before the modules that are there, and restart",
         )
     if outcome.error == errno.ENOSYS and not machine.seccomp:

@@ -1,8 +1,8 @@
 """
 Sound, graphics and FUSE.
 
-What comes in: the session as `Host` sees it. What goes out: checks. Devices are opened, sockets connected to; nothing
-is played, drawn or mounted.
+What comes in: the session as `Host` sees it. What goes out: checks. Devices are opened, sockets connected to, the user
+manager is asked for sound's units; nothing is played, drawn or mounted.
 """
 
 from __future__ import annotations
@@ -12,14 +12,19 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
+from typing import Any
 
+from sandboxer.doctor import user_units
 from sandboxer.doctor.child import Outcome
 from sandboxer.doctor.finding import Check, State, Verdict, fine
 from sandboxer.doctor.machine import Machine
+from sandboxer.doctor.session import RUNTIME
 from sandboxer.grants import sound
 from sandboxer.host.view import Host
 
 RENDER_NODES, FUSE = "/dev/dri", "/dev/fuse"
+SOUND_UNITS = ("pipewire-pulse.socket", "pulseaudio.socket")
+"""What starts a sound server that speaks PulseAudio's protocol, the better one first."""
 
 
 def checks(host: Host, machine: Machine) -> Iterator[Check]:
@@ -29,6 +34,7 @@ def checks(host: Host, machine: Machine) -> Iterator[Check]:
         title="sound",
         work=lambda _: _sound(host),
         judge=lambda outcome: _judge_sound(outcome, machine),
+        needs=() if host.variable("PULSE_SERVER") else (RUNTIME,),
     )
     yield Check(
         name="gpu",
@@ -41,8 +47,8 @@ def checks(host: Host, machine: Machine) -> Iterator[Check]:
     )
 
 
-def _sound(host: Host) -> list[str]:
-    """The servers that answer."""
+def _sound(host: Host) -> dict[str, Any]:
+    """The servers that answer; where none does, what the user manager says of those that it could start."""
     found = []
     for server, path in (
         ("PulseAudio", sound.pulse_socket(host)),
@@ -53,7 +59,7 @@ def _sound(host: Host) -> list[str]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, contextlib.suppress(OSError):
             connection.connect(path)
             found.append(server)
-    return found
+    return {"servers": found, "units": {} if found else user_units.states(SOUND_UNITS)}
 
 
 def _graphics() -> dict[str, int]:
@@ -76,15 +82,14 @@ def _fuse() -> None:
 
 
 def _judge_sound(outcome: Outcome, machine: Machine) -> Verdict:
-    if outcome.value:
-        return fine(" and ".join(outcome.value))
+    value = outcome.value or {"servers": [], "units": {}}
+    if value["servers"]:
+        return fine(" and ".join(value["servers"]))
     return Verdict(
         state=State.DEGRADED,
         found=outcome.told() if outcome.failed else "no PulseAudio or PipeWire answers",
         cause="No sound server runs in this session, or its socket isn't where the session says.",
-        remedy="systemctl --user start pipewire-pulse.socket"
-        if machine.systemd
-        else f"{machine.installer} pulseaudio && pulseaudio --start",
+        remedy=user_units.starting(value["units"]) or f"{machine.installer} pulseaudio && pulseaudio --start",
         lost="applications in boxes are silent, and those whose policy insists on sound don't start",
     )
 

@@ -71,11 +71,15 @@ def examine(machine: Machine, here: Session, launcher: str, names: session.Names
 def findings(checks: Iterable[Check]) -> Iterable[Finding]:
     """Each check's result; of those that need one that has failed, only that."""
     states: dict[str, State] = {}
+    titles: dict[str, str] = {}
     for check in checks:
         failed = next((name for name in check.needs if _fails(states.get(name, State.FINE))), "")
         if failed:
             finding = Finding(
-                name=check.name, title=check.title, state=State.SKIPPED, found=f"needs {failed}"
+                name=check.name,
+                title=check.title,
+                state=State.SKIPPED,
+                found=f"follows from: {titles[failed]}",
             )
         else:
             verdict = check.judge(child.run(check.work, check.seconds))
@@ -89,7 +93,7 @@ def findings(checks: Iterable[Check]) -> Iterable[Finding]:
                 lost=verdict.lost,
                 evidence=verdict.evidence,
             )
-        states[check.name] = finding.state
+        states[check.name], titles[check.name] = finding.state, finding.title
         yield finding
 
 
@@ -126,6 +130,7 @@ def _root() -> Finding:
         state=State.UNUSABLE,
         found="you are root",
         cause="Boxes are made by ordinary users; the launcher refuses to run as root, so nothing else was looked at.",
-        remedy="sudo -u NAME sandbox doctor (the user who starts the applications)",
+        remedy="sudo -u NAME XDG_RUNTIME_DIR=/run/user/$(id -u NAME) sandbox doctor "
+        "(NAME is who starts the applications)",
         lost="nothing starts",
     )

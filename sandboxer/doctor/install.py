@@ -17,6 +17,7 @@ from typing import Any
 
 from sandboxer.doctor.child import Outcome, Steps
 from sandboxer.doctor.finding import Check, State, Verdict, fine
+from sandboxer.policy.checks import check_name
 
 TRIAL_S = 30.0
 ENTRY_SIZE_MAX = 1 << 20
@@ -171,13 +172,13 @@ def _judge_wrappers(outcome: Outcome) -> Verdict:
     stale: dict[str, tuple[str, str]] = outcome.value
     if not stale:
         return fine("all lead to a launcher")
-    policies = sorted({policy for _, policy in stale.values() if policy}) or ["--all"]
+    named = {policy for _, policy in stale.values() if check_name(policy) is None}
     names = ", ".join(list(stale)[:5]) + (" …" if len(stale) > 5 else "")
     return Verdict(
         state=State.DEGRADED,
         found=f"{names}: {next(iter(stale.values()))[0]} isn't there",
         cause="These entries were wrapped by an installation that is gone.",
-        remedy=f"sandbox install {' '.join(policies)}",
+        remedy=f"sandbox install {' '.join(map(shlex.quote, sorted(named))) or '--all'}",
         lost="these applications don't start from the menu",
     )
 

@@ -43,10 +43,11 @@ class Machine(Record):
     """
     The facts. Sysctls and limits that aren't there are None or left out.
 
-    `kernel` is the release; `seccomp` the mode of this process's filter (0 none, 2 a filter); `label` this process's in
-    AppArmor's words; `covered` are mount points that hide parts of /proc. `user_namespaces`: the kernel was built with
-    them; `switched_off`: its command line forbids them. `systemd`: that started the system; `unified`: control groups
-    are of version 2. `installer` is the command that installs packages; `grubby`: there is that tool for the kernel's
+    `kernel` is the release; `seccomp` the mode of this process's filter (0 none, 2 a filter); `label` this
+    process's in AppArmor's words; `modules_listed`: the kernel's own list of `modules` was read, so none is
+    missing; `covered` are mount points that hide parts of /proc. `user_namespaces`: the kernel was built with them;
+    `switched_off`: its command line forbids them. `systemd`: that started the system; `unified`: control groups are
+    of version 2. `installer` is the command that installs packages; `grubby`: there is that tool for the kernel's
     command line.
     """
 
@@ -55,6 +56,7 @@ class Machine(Record):
     limits: dict[str, int]
     system: str = ""
     modules: tuple[str, ...] = ()
+    modules_listed: bool = False
     label: str = ""
     seccomp: int = 0
     uid_map: str = WHOLE
@@ -106,6 +108,7 @@ class Machine(Record):
 
 def look(environment_container: str = "") -> Machine:
     """Read it all. `environment_container` is the variable `container`, which some set for what runs in theirs."""
+    modules, listed = _modules()
     sysctls = {name: _number(f"/proc/sys/{name.replace('.', '/')}") for name in SYSCTLS}
     limits = {kind: _number(f"/proc/sys/user/max_{kind}_namespaces") for kind in LIMITS}
     return Machine(
@@ -113,7 +116,8 @@ def look(environment_container: str = "") -> Machine:
         system=_system(),
         sysctls={name: value for name, value in sysctls.items() if value is not None},
         limits={kind: value for kind, value in limits.items() if value is not None},
-        modules=_modules(),
+        modules=modules,
+        modules_listed=listed,
         label=_text("/proc/self/attr/current").strip("\n\0"),
         seccomp=_seccomp(_text("/proc/self/status")),
         uid_map=_text("/proc/self/uid_map") or WHOLE,
@@ -143,19 +147,20 @@ def _seccomp(status: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _modules() -> tuple[str, ...]:
+def _modules() -> tuple[tuple[str, ...], bool]:
     """
-    Security modules that are on. Without securityfs (in a container) AppArmor's and SELinux's own switches still tell.
+    Security modules that are on, and whether these are all. Without securityfs (in a container) AppArmor's and
+    SELinux's own switches still tell.
     """
     listed = _text("/sys/kernel/security/lsm").strip()
     if listed:
-        return tuple(listed.split(","))
+        return tuple(listed.split(",")), True
     found = []
     if _text("/sys/module/apparmor/parameters/enabled").strip() == "Y":
         found.append("apparmor")
     if _text("/sys/fs/selinux/enforce").strip():
         found.append("selinux")
-    return tuple(found)
+    return tuple(found), False
 
 
 def _container(named: str) -> str:

@@ -8,10 +8,10 @@ said through them, but for the question which names are on the bus.
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from sandboxer.doctor import causes
 from sandboxer.doctor.child import Outcome, Steps
@@ -26,6 +26,8 @@ NOTIFICATIONS, PORTALS, DOCUMENTS = (
 )
 HARD_CONTROLLERS, SOFT_CONTROLLERS = ("memory", "pids"), ("cpu", "io")
 """Those that keep a runaway box from hurting the session, and those that make it slow only."""
+RUNTIME = "runtime-directory"
+"""The check on which all sockets hang that are found by XDG_RUNTIME_DIR: without it nothing can be said of them."""
 Names = Callable[[str], list[str]]
 """Of a bus's address: all names that are owned or can be started. Raises OSError or a SandboxerError."""
 
@@ -37,7 +39,7 @@ def checks(environment: Mapping[str, str], machine: Machine, names: Names) -> It
         f"unix:path={runtime}/bus" if runtime else ""
     )
     yield Check(
-        name="runtime-directory",
+        name=RUNTIME,
         title="the session's directory (XDG_RUNTIME_DIR)",
         work=lambda _: look_at(runtime) if runtime.startswith("/") else None,
         judge=lambda outcome: _runtime(outcome, runtime, machine),
@@ -51,8 +53,9 @@ def checks(environment: Mapping[str, str], machine: Machine, names: Names) -> It
     yield Check(
         name="user-manager",
         title="the user manager (systemd --user)",
-        work=lambda step: _connect(step, f"{runtime}/systemd/private") if runtime else _nothing(),
+        work=lambda step: _connect(step, f"{runtime}/systemd/private"),
         judge=lambda outcome: _manager(outcome, machine),
+        needs=(RUNTIME,),
     )
     yield Check(
         name="control-groups",
@@ -64,14 +67,15 @@ def checks(environment: Mapping[str, str], machine: Machine, names: Names) -> It
     yield Check(
         name="session-bus",
         title="the session bus",
-        work=lambda _: _ask(names, address),
+        work=lambda _: names(address),
         judge=lambda outcome: _bus(outcome, address, machine),
+        needs=() if environment.get("DBUS_SESSION_BUS_ADDRESS") else (RUNTIME,),
         seconds=8.0,
     )
     yield Check(
         name="notifications",
         title="desktop notifications",
-        work=lambda _: _ask(names, address),
+        work=lambda _: names(address),
         judge=lambda outcome: _notifications(outcome, machine),
         needs=("session-bus",),
         seconds=8.0,
@@ -79,7 +83,7 @@ def checks(environment: Mapping[str, str], machine: Machine, names: Names) -> It
     yield Check(
         name="portals",
         title="portals",
-        work=lambda _: _ask(names, address),
+        work=lambda _: names(address),
         judge=lambda outcome: _portals(outcome, machine),
         needs=("session-bus",),
         seconds=8.0,
@@ -136,16 +140,6 @@ def _connect(step: Steps, path: str) -> None:
         connection.connect(path)
 
 
-def _nothing() -> None:
-    raise OSError(0, "XDG_RUNTIME_DIR isn't set")
-
-
-def _ask(names: Names, address: str) -> list[Any]:
-    if not address:
-        raise OSError(0, "neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set")
-    return names(address)
-
-
 def _runtime(outcome: Outcome, path: str, machine: Machine) -> Verdict:
     uid = os.getuid()
     usual = f"/run/user/{uid}"
@@ -181,7 +175,7 @@ def _runtime(outcome: Outcome, path: str, machine: Machine) -> Verdict:
             state=State.DEGRADED,
             found=f"{path} has mode {mode:04o}",
             cause="Others may look into XDG_RUNTIME_DIR, or change it; it has to be 0700.",
-            remedy=f"chmod 700 {path}",
+            remedy=f"chmod 700 {shlex.quote(path)}",
             lost="plans and running boxes are kept in ~/.cache instead",
         )
     return fine(path)
@@ -194,7 +188,7 @@ def _state(outcome: Outcome, place: str) -> Verdict:
         state=State.UNUSABLE,
         found=outcome.told(),
         cause="There has to be a directory that is yours alone for compiled plans and the state of running boxes.",
-        remedy=f"see who made it, then remove it: ls -la {place}" if place else "export HOME=~",
+        remedy=f"see who made it, then remove it: ls -la {shlex.quote(place)}" if place else "export HOME=~",
         lost="no box can be made: nothing starts",
     )
 
@@ -204,8 +198,8 @@ def _manager(outcome: Outcome, machine: Machine) -> Verdict:
         return fine("answers")
     uid = os.getuid()
     if machine.systemd:
-        cause = "No user manager runs for this user: the session was made by su or sudo, or it has crashed."
-        remedy = f"sudo loginctl enable-linger {uid} && sudo systemctl restart user@{uid}.service"
+        cause = "No user manager answers: the session was made by su or sudo, or the manager has crashed."
+        remedy = f"sudo systemctl start user@{uid}.service"
     else:
         cause = "This system wasn't started by systemd, or this runs in a container without it."
         remedy = "start sandboxes in a session that systemd manages; without one rlimits hold what they can"
@@ -231,7 +225,7 @@ def _groups(outcome: Outcome, machine: Machine) -> Verdict:
             state=State.DEGRADED,
             found=found,
             cause="Control groups of version 2 aren't at /sys/fs/cgroup: the system uses version 1, or a "
-            "container hides them.",
+            f"container hides them. {causes.NEXT_START}",
             remedy=causes.set_kernel_argument("systemd.unified_cgroup_hierarchy=1", machine),
             lost=lost,
         )
@@ -240,9 +234,9 @@ def _groups(outcome: Outcome, machine: Machine) -> Verdict:
     return Verdict(
         state=State.DEGRADED if serious else State.NOTE,
         found=found,
-        cause="The user manager was not given these controllers.",
+        cause=f"The user manager was not given these controllers. {causes.NEXT_START}",
         remedy="printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' | sudo install -D -m 644 "
-        f"/dev/stdin {settings} && sudo systemctl daemon-reload && sudo reboot",
+        f"/dev/stdin {settings}",
         lost=lost,
     )
 
@@ -250,15 +244,11 @@ def _groups(outcome: Outcome, machine: Machine) -> Verdict:
 def _bus(outcome: Outcome, address: str, machine: Machine) -> Verdict:
     if not outcome.failed:
         return fine(address)
-    if not address:
-        cause = "No session bus is named: this isn't a desktop session."
-    else:
-        cause = "The session bus that the session names isn't there, or doesn't answer."
     remedy = "systemctl --user start dbus.socket" if machine.systemd else 'exec dbus-run-session -- "$SHELL"'
     return Verdict(
         state=State.DEGRADED,
         found=outcome.told(),
-        cause=cause,
+        cause="The session bus that the session names isn't there, or doesn't answer.",
         remedy=remedy,
         lost="boxes have no scopes, failures of starts from a menu aren't shown, and nothing that needs the bus works",
     )

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from sandboxer.doctor.child import Outcome, Steps
 from sandboxer.doctor.compositor import SECURITY_CONTEXT, Unspoken, interfaces
 from sandboxer.doctor.finding import Check, State, Verdict, fine
+from sandboxer.doctor.session import RUNTIME
 from sandboxer.grants import display
 from sandboxer.grants.cookies import find_cookie
 from sandboxer.host.view import Host
@@ -35,6 +36,7 @@ def checks(host: Host) -> Iterator[Check]:
         title="Wayland",
         work=lambda step: _wayland(step, host) if wayland else None,
         judge=lambda outcome: _judge_wayland(outcome, wayland or "", other=bool(x11)),
+        needs=(RUNTIME,) if wayland and not wayland.startswith("/") else (),
     )
     yield Check(
         name="wayland-security-context",

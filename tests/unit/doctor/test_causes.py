@@ -100,7 +100,7 @@ CREATION: list[tuple[str, Outcome, Machine, str, str]] = [
         Outcome(error=errno.EACCES),
         machine(modules=("selinux",)),
         "SELinux",
-        "audit2allow",
+        "sudo ausearch -m avc --raw | grep -E 'tclass=(user_namespace|cap_userns) ' | audit2allow",
     ),
     ("a chroot", Outcome(error=errno.EPERM), machine(), "chroot", "start it outside the chroot"),
     (
@@ -108,7 +108,14 @@ CREATION: list[tuple[str, Outcome, Machine, str, str]] = [
         Outcome(error=errno.EINVAL),
         machine(switched_off=True, grubby=True),
         "switched off on the kernel's command line",
-        "sudo grubby --update-kernel=ALL --args=user_namespace.enable=1 && sudo reboot",
+        "sudo grubby --update-kernel=ALL --args=user_namespace.enable=1",
+    ),
+    (
+        "RHEL 7 in a container",
+        Outcome(error=errno.EINVAL),
+        machine(switched_off=True, grubby=True, container="a Podman container"),
+        "switched off on the kernel's command line",
+        "outside a Podman container, add user_namespace.enable=1",
     ),
     (
         "a kernel without them",
@@ -231,5 +238,16 @@ def test_a_remedy_is_one_line_and_never_one_that_harms() -> None:
     for remedy in remedies:
         assert "\n" not in remedy
         assert remedy
-        for harm in ("aa-exec", "chmod 4", "u+s", "--no-sandbox", "--privileged", f"{UBUNTU}=0", "python"):
+        for harm in (
+            "reboot",
+            "semodule",
+            "audit2allow -M",
+            "aa-exec",
+            "chmod 4",
+            "u+s",
+            "--no-sandbox",
+            "--privileged",
+            f"{UBUNTU}=0",
+            "python",
+        ):
             assert harm not in remedy

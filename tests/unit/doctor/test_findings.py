@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sandboxer.desktop.wrappers import wrapper
-from sandboxer.doctor import apparmor, examine, install, kernel_log, machine, windows
+from sandboxer.doctor import (
+    apparmor,
+    causes,
+    confinement,
+    devices,
+    examine,
+    install,
+    kernel_log,
+    machine,
+    session,
+    user_units,
+    windows,
+)
 from sandboxer.doctor.child import Outcome
 from sandboxer.doctor.compositor import SECURITY_CONTEXT
 from sandboxer.doctor.finding import Check, Finding, State, Verdict, fine
 from sandboxer.errors import LaunchError
 from sandboxer.paths import data_file
+
+PIPEWIRE = "pipewire-pulse.socket"
 
 
 def check(name: str, state: State, *needs: str) -> Check:
@@ -36,11 +53,68 @@ def test_what_needs_something_that_failed_is_skipped_and_so_is_what_needs_that()
     states = {finding.name: (finding.state, finding.found) for finding in examine.findings(checks)}
     assert {
         "a": (State.UNUSABLE, "bad"),
-        "b": (State.SKIPPED, "needs a"),
-        "c": (State.SKIPPED, "needs b"),
+        "b": (State.SKIPPED, "follows from: a"),
+        "c": (State.SKIPPED, "follows from: b"),
         "d": (State.NOTE, "bad"),
         "e": (State.FINE, "good"),
     } == states
+
+
+def test_without_the_sessions_directory_nothing_is_said_of_what_is_in_it() -> None:
+    here = machine.Machine(kernel="6.8.0", sysctls={}, limits={})
+    found = {
+        finding.name: finding for finding in examine.findings(session.checks({}, here, lambda _: ["nobody"]))
+    }
+    assert State.DEGRADED is found["runtime-directory"].state
+    for name in ("user-manager", "session-bus"):
+        assert (State.SKIPPED, "") == (found[name].state, found[name].remedy)
+        assert f"follows from: {found['runtime-directory'].title}" == found[name].found
+
+
+def test_a_bus_that_is_named_is_asked_without_the_sessions_directory() -> None:
+    here = machine.Machine(kernel="6.8.0", sysctls={}, limits={})
+    environment = {"DBUS_SESSION_BUS_ADDRESS": "unix:path=/x"}
+    found = list(examine.findings(session.checks(environment, here, lambda address: [address])))
+    assert [State.FINE] == [finding.state for finding in found if finding.name == "session-bus"]
+
+
+def test_no_remedy_ends_a_manager_that_runs() -> None:
+    here = machine.Machine(kernel="6.8.0", sysctls={}, limits={})
+    remedy = session._manager(Outcome(text="Connection refused"), here).remedy
+    assert f"sudo systemctl start user@{os.getuid()}.service" == remedy
+
+
+@pytest.mark.parametrize(
+    ("units", "remedy"),
+    [
+        ("loaded enabled inactive", f"systemctl --user start {PIPEWIRE}"),
+        ("loaded enabled active", f"systemctl --user restart {PIPEWIRE}"),
+        (
+            "masked masked inactive",
+            f"systemctl --user unmask {PIPEWIRE} && systemctl --user start {PIPEWIRE}",
+        ),
+        (
+            "masked masked-runtime inactive",
+            f"systemctl --user unmask --runtime {PIPEWIRE} && systemctl --user start {PIPEWIRE}",
+        ),
+        ("masked masked inactive, loaded disabled inactive", "systemctl --user start pulseaudio.socket"),
+        ("not-found  inactive, loaded disabled inactive", "systemctl --user start pulseaudio.socket"),
+        ("not-found  inactive, not-found  inactive", "apt install pulseaudio && pulseaudio --start"),
+        ("", "apt install pulseaudio && pulseaudio --start"),
+    ],
+)
+def test_sound_is_started_by_a_unit_that_can_be_started(units: str, remedy: str) -> None:
+    keys = ("LoadState", "UnitFileState", "ActiveState")
+    answer = "\n\n".join(
+        "\n".join(
+            [f"Id={name}", *(f"{key}={word}" for key, word in zip(keys, words.split(" "), strict=True))]
+        )
+        for name, words in zip(devices.SOUND_UNITS, units.split(", "), strict=False)
+        if words
+    )
+    here = machine.Machine(kernel="6.8.0", sysctls={}, limits={}, installer="apt install")
+    outcome = Outcome(value={"servers": [], "units": user_units.read(answer)})
+    assert remedy == devices._judge_sound(outcome, here).remedy
 
 
 @pytest.mark.parametrize(
@@ -139,6 +213,76 @@ def test_wrapped_entries_whose_launcher_is_gone_are_named(tmp_path: Path) -> Non
     assert {"gone.desktop": (str(tmp_path / "gone/sandbox"), "firefox")} == stale
     assert "sandbox install firefox" == install._judge_wrappers(Outcome(value=stale)).remedy
     assert {} == install.stale_wrappers(str(tmp_path / "absent"))
+
+
+def test_what_an_entry_says_of_its_policy_gets_into_no_command(tmp_path: Path) -> None:
+    entry = "[Desktop Entry]\nExec=/gone/sandbox --from-menu x\nX-Sandboxer-Policy={}\n"
+    for number, policy in enumerate(("x; touch /tmp/y #", "$(id)", "--undo", "-x", "", "../x", "a b")):
+        (tmp_path / f"{number}.desktop").write_text(entry.format(policy))
+    stale = install.stale_wrappers(str(tmp_path))
+    assert 7 == len(stale)
+    assert "sandbox install --all" == install._judge_wrappers(Outcome(value=stale)).remedy
+    (tmp_path / "good.desktop").write_text(entry.format("org.example.Tool+2"))
+    stale = install.stale_wrappers(str(tmp_path))
+    assert "sandbox install org.example.Tool+2" == install._judge_wrappers(Outcome(value=stale)).remedy
+
+
+def test_a_path_in_a_remedy_is_one_word_to_the_shell() -> None:
+    here = machine.Machine(kernel="6.8.0", sysctls={}, limits={})
+    value = {"directory": 1, "mode": 0o777, "owner": os.getuid()}
+    verdict = session._runtime(Outcome(value=value), "/run/x; touch y", here)
+    assert "chmod 700 '/run/x; touch y'" == verdict.remedy
+    assert session._state(Outcome(text="no"), "/c/$(id)").remedy.endswith("ls -la '/c/$(id)'")
+
+
+@pytest.mark.parametrize(
+    ("facts", "remedy"),
+    [
+        (
+            {"modules": ("lockdown", "yama"), "modules_listed": True, "grubby": True},
+            "sudo grubby --update-kernel=ALL --args=lsm=landlock,lockdown,yama",
+        ),
+        ({"modules": ("apparmor",), "grubby": True}, "add landlock to lsm= "),
+        (
+            {"modules": ("yama",), "modules_listed": True, "container": "a Docker container", "grubby": True},
+            "add landlock to lsm= ",
+        ),
+    ],
+)
+def test_a_list_of_security_modules_is_written_only_where_all_of_them_are_known(
+    facts: dict[str, Any], remedy: str
+) -> None:
+    here = machine.Machine(kernel="6.8.0", sysctls={}, limits={}, **facts)
+    verdict = confinement._landlocked(here)(Outcome(error=errno.EOPNOTSUPP))
+    assert verdict.remedy.startswith(remedy)
+    assert causes.NEXT_START in verdict.cause
+
+
+@pytest.mark.parametrize(
+    ("files", "modules"),
+    [
+        ({"/sys/kernel/security/lsm": "lockdown,yama,bpf\n"}, (("lockdown", "yama", "bpf"), True)),
+        (
+            {"/sys/module/apparmor/parameters/enabled": "Y\n", "/sys/fs/selinux/enforce": "1"},
+            (("apparmor", "selinux"), False),
+        ),
+        ({}, ((), False)),
+    ],
+)
+def test_a_list_of_modules_is_told_from_signs_of_some(
+    files: dict[str, str], modules: tuple[tuple[str, ...], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_text", lambda path: files.get(path, ""))
+    here = machine.look()
+    assert modules == (here.modules, here.modules_listed)
+
+
+def test_controllers_are_delegated_without_a_restart() -> None:
+    here = machine.Machine(kernel="6.8.0", sysctls={}, limits={})
+    verdict = session._groups(Outcome(value=["cpu"]), here)
+    assert "delegate.conf" in verdict.remedy
+    assert "reboot" not in verdict.remedy
+    assert causes.NEXT_START in verdict.cause
 
 
 def test_doctor_knows_wrapped_entries_by_what_the_wrapper_writes() -> None:
