@@ -34,7 +34,8 @@ class SandboxerError(Exception):
 
     def render(self, app: str = "") -> str:
         """The message as the user reads it: two to four lines, no trailing newline."""
-        lines = [f"sandboxer: {app}: {self.what}" if app else f"sandboxer: {self.what}"]
+        named = f"{app}: " if app and not self.what.startswith(f"{app} ") else ""
+        lines = [f"sandboxer: {named}{self.what}"]
         if self.subject:
             lines.append(f"  {self.subject}")
         if self.origin is not None:
@@ -57,6 +58,10 @@ class PolicyError(SandboxerError):
 
 class ResolveError(SandboxerError):
     """The policy asks for something that this machine or session doesn't have, or that contradicts itself."""
+
+
+class NoProgramError(ResolveError):
+    """There is neither a program nor a policy of this name: it may not be meant for an application's at all."""
 
 
 class PlanError(SandboxerError):

@@ -12,7 +12,7 @@ import posixpath
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from sandboxer.errors import ResolveError
+from sandboxer.errors import NoProgramError, ResolveError
 from sandboxer.grants import (
     base,
     broker,
@@ -234,20 +234,21 @@ def _command(effective: Effective, grants: list[Grant], host: Host) -> tuple[str
             origin=effective.origin("command", names[0]),
             hint="add its directory to files.system",
         )
-    if not effective.found and (
-        near := layers.nearest(effective.name, layers.names("apps", host), cutoff=0.7)
-    ):
-        raise ResolveError(
+    searched = f"not found in {', '.join(base.SEARCH_PATH)}"
+    if not effective.found:
+        near = layers.nearest(effective.name, layers.names("apps", host), cutoff=0.7)
+        raise NoProgramError(
             f"{effective.name} isn't installed, and no policy has its name",
-            subject=f"not found in {', '.join(base.SEARCH_PATH)}",
-            hint=f"did you mean {near}?",
+            subject=searched,
+            hint=f"did you mean {near}?"
+            if near
+            else "install it, or start another program: sandbox run -- COMMAND",
         )
-    under = f"--policy {effective.name} " if effective.found else ""
     raise ResolveError(
         f"{effective.name} isn't installed",
-        subject=f"{' or '.join(names)}: not found in {', '.join(base.SEARCH_PATH)}",
+        subject=searched if names == (effective.name,) else f"{' or '.join(names)}: {searched}",
         origin=effective.origin("command", names[0]) if effective.policy.command else None,
-        hint=f"install it, or start another program: sandbox run {under}-- COMMAND",
+        hint=f"install it, or start another program: sandbox run --policy {effective.name} -- COMMAND",
     )
 
 

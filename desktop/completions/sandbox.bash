@@ -11,6 +11,7 @@ _sandbox_value()
         'run --set') kind='setting' ;;
         'run --keep-fd') kind='nothing' ;;
         'run --fd') kind='handed' ;;
+        'run --env-file') kind='file' ;;
         'explain --policy') kind='policy' ;;
         'explain --set') kind='setting' ;;
         'grant --for') kind='nothing' ;;
@@ -46,7 +47,7 @@ _sandbox_operands()
         'unit unwrap') kinds=(unit) ;;
         'unit check') kinds=('unit*') ;;
         'unit list') kinds=() ;;
-        'ps') kinds=() ;;
+        'ps') kinds=(box) ;;
         'exec') kinds=(box 'command*') ;;
         'kill') kinds=(box) ;;
         'freeze') kinds=(box) ;;
@@ -62,7 +63,7 @@ _sandbox_operands()
 _sandbox_options()
 {
     case $1 in
-        'run') names+=(--help --policy --set --keep-fd --fd --die-with-parent) ;;
+        'run') names+=(--help --policy --set --keep-fd --fd --env-file --die-with-parent) ;;
         'explain') names+=(--help --policy --set --plan --syscalls --json) ;;
         'check') names+=(--help --json) ;;
         'list') names+=(--help --json) ;;
@@ -85,7 +86,7 @@ _sandbox_options()
         'freeze') names+=(--help) ;;
         'thaw') names+=(--help) ;;
         'logs') names+=(--help -n --follow --json) ;;
-        'inspect') names+=(--help --json) ;;
+        'inspect') names+=(--help --verbose --json) ;;
         'doctor') names+=(--help --verbose --json --apparmor-profile --here) ;;
     esac
 }

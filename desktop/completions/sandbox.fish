@@ -13,6 +13,8 @@ function __sandbox_value
             echo 'nothing'
         case 'run --fd'
             echo 'handed'
+        case 'run --env-file'
+            echo 'file'
         case 'explain --policy'
             echo 'policy'
         case 'explain --set'
@@ -74,7 +76,7 @@ function __sandbox_operands
         case 'unit list'
             return 0
         case 'ps'
-            return 0
+            printf '%s\n' 'box'
         case 'exec'
             printf '%s\n' 'box' 'command*'
         case 'kill'
@@ -98,7 +100,7 @@ end
 function __sandbox_options
     switch "$argv[1]"
         case 'run'
-            printf '%s\t%s\n' '--help' 'print this' '--policy' 'the application, set or file whose policy holds' '--set' 'one key of the policy, for this start; can be repeated' '--keep-fd' 'hand over an open descriptor; can be repeated' '--fd' 'open a file and hand it over, its number in the variable NAME' '--die-with-parent' 'end with the program that started it'
+            printf '%s\t%s\n' '--help' 'print this' '--policy' 'the application, set or file whose policy holds' '--set' 'one key of the policy, for this start; can be repeated' '--keep-fd' 'hand over an open descriptor; can be repeated' '--fd' 'open a file and hand it over, its number in the variable NAME' '--env-file' 'let the variables in that a file sets, as EnvironmentFile= of systemd has it' '--die-with-parent' 'end with the program that started it'
         case 'explain'
             printf '%s\t%s\n' '--help' 'print this' '--policy' 'what `sandbox run --policy` would start with' '--set' 'as if this were set; can be repeated' '--plan' 'the plan, as the launcher’s decoder reads it' '--syscalls' 'what the filter does with each system call' '--json' 'for machines; see sandboxer/cli/README.md'
         case 'check'
@@ -144,7 +146,7 @@ function __sandbox_options
         case 'logs'
             printf '%s\t%s\n' '--help' 'print this' '-n' 'the last N lines (100)' '--follow' 'go on with what comes, until Ctrl-C' '--json' 'one object a line; see sandboxer/cli/README.md'
         case 'inspect'
-            printf '%s\t%s\n' '--help' 'print this' '--json' 'for machines; see sandboxer/cli/README.md'
+            printf '%s\t%s\n' '--help' 'print this' '--verbose' 'its mounts, open descriptors and the flags of its plan, too' '--json' 'for machines; see sandboxer/cli/README.md'
         case 'doctor'
             printf '%s\t%s\n' '--help' 'print this' '--verbose' 'also what is fine, and what wasn’t looked at' '--json' 'for machines; see sandboxer/cli/README.md' '--apparmor-profile' 'print a profile for the launcher where it is installed' '--here' 'don’t start again through the launcher, by whose path AppArmor knows this program'
     end
@@ -264,7 +266,7 @@ function __sandbox_complete
     end
     if test $i -gt $last
         printf '%s\t%s\n' '--apart' 'a box of its own, even where the application runs already' '--debug' 'tell what is done, and where it fails' '--version' 'print the version' '--help' 'print the help'
-        printf '%s\t%s\n' 'run' 'Starts a command in a box that holds only what a policy grants' 'explain' 'Tells what an application can see and do, and which line of a policy says so' 'check' 'Looks for mistakes in policies: in these files, or in all that there are' 'list' 'Lists the applications that have a policy' 'open' 'Hands files to an application that runs' 'grant' 'Shows a file, a directory or a device node in a box that runs' 'revoke' 'Takes away what was granted to a box while it runs' 'grants' 'Tells what a running box was granted: by its policy, and while it runs' 'install' 'Has applications start in their boxes from menus, at login and by D-Bus' 'unit' 'Runs applications and services in boxes that the user’s systemd starts' 'ps' 'Lists the boxes that run' 'exec' 'Runs a program in a box that runs, confined as its application is' 'kill' 'Ends a running box: politely, and after 5 seconds by force' 'freeze' 'Lets nothing of a running box run, until it is thawed' 'thaw' 'Lets a frozen box go on' 'logs' 'Tells what was said about a box' 'inspect' 'Tells what a running box has now, and what confines it' 'doctor' 'Tries what boxes need of this machine and session, and tells what to do'
+        printf '%s\t%s\n' 'run' 'Starts a command in a box that holds only what a policy grants' 'explain' 'Tells what an application can see and do, and which line of a policy says so' 'check' 'Looks for mistakes in policies: in these files, or in all that there are' 'list' 'Lists the applications that have a policy' 'open' 'Hands files to an application that runs' 'grant' 'Shows a file, a directory or a device node in a box that runs' 'revoke' 'Takes away what was granted to a box while it runs' 'grants' 'Tells what a running box was granted: by its policy, and while it runs' 'install' 'Has applications start in their boxes from menus, at login and by D-Bus' 'unit' 'Runs applications and services in boxes that the user’s systemd starts' 'ps' 'Lists the boxes that run' 'exec' 'Runs a program in a box that runs, confined as its application is' 'kill' 'Ends a running box: politely, and after 5 seconds by force' 'freeze' 'Lets nothing of a running box run, until it is thawed' 'thaw' 'Lets a frozen box go on' 'logs' 'Tells what was said of a box' 'inspect' 'Tells what a running box has now, and what confines it' 'doctor' 'Tries what boxes need of this machine and session, and tells what to do'
         __sandbox_policies apps
         return
     end

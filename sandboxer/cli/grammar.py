@@ -36,6 +36,7 @@ class Kind(Enum):
 
 KINDS = {
     "APP": Kind.APPLICATION,
+    "[-]PATH": Kind.FILE,
     "BOX": Kind.BOX,
     "BOX|APP": Kind.LOGGED,
     "COMMAND": Kind.COMMAND,
@@ -137,6 +138,13 @@ def run_parser() -> Parser:
         action="append",
         metavar="NAME=PATH[:rw]",
         help="open a file and hand it over, its number in the variable NAME; can be repeated",
+    )
+    words.add_argument(
+        "--env-file",
+        action="append",
+        metavar="[-]PATH",
+        help="let the variables in that a file sets, as EnvironmentFile= of systemd has it; - where it may be absent; "
+        "can be repeated",
     )
     words.add_argument("--die-with-parent", action="store_true", help="end with the program that started it")
     words.add_argument(

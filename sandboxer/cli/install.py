@@ -20,7 +20,7 @@ from sandboxer.desktop import extras
 from sandboxer.desktop.wrappers import application, checking, installing, wanted, written
 from sandboxer.desktop.wrappers.checking import Problem
 from sandboxer.desktop.wrappers.entries import Kind
-from sandboxer.desktop.wrappers.installing import Hand, Outcome
+from sandboxer.desktop.wrappers.installing import HalfDone, Hand, Outcome
 from sandboxer.desktop.wrappers.wanted import Left, Machine, Wanted
 from sandboxer.desktop.wrappers.written import Item
 from sandboxer.errors import LaunchError, UsageError
@@ -43,22 +43,27 @@ KINDS = {
     Kind.ENTRY: "menu",
     Kind.AUTOSTART: "login",
     Kind.SERVICE: "D-Bus",
-    Kind.SHIM: "by name",
+    Kind.SHIM: "shell",
     Kind.EXTRA: "extra",
     Kind.CACHE: "types",
 }
 
 
 class Report(Record):
-    """What a run comes to: `complaints` are of what surrounds it, and spoil nothing."""
+    """
+    What a run comes to: `complaints` are of what surrounds it, and spoil nothing. `missed`: something that was to
+    start in a box starts outside.
+    """
 
     outcomes: tuple[Outcome, ...] = ()
     complaints: tuple[str, ...] = ()
+    missed: bool = False
 
 
 def main(argv: list[str]) -> int:
     """
-    Do what is asked. Returns 0; 1 where --check finds something, or --undo had to keep something.
+    Do what is asked. Returns 0; 1 where --check finds something, --undo had to keep something, or what was named isn't
+    all wrapped.
 
     Raises:
         SandboxerError: it can't be done.
@@ -81,12 +86,22 @@ def main(argv: list[str]) -> int:
             return 0
         if options.check:
             return _check(options, host, hand)
-        report = _undo(options, hand) if options.undo else _install(options, host, hand)
-    if options.json:
+        try:
+            report = _undo(options, hand) if options.undo else _install(options, host, hand)
+        except HalfDone as error:
+            report = Report(outcomes=error.outcomes, complaints=tuple(hand.complaints))
+            if error.outcomes or options.json:
+                _tell(report, as_json=options.json)
+            raise
+    _tell(report, as_json=options.json)
+    return 1 if report.missed or any(outcome.what == "kept" for outcome in report.outcomes) else 0
+
+
+def _tell(report: Report, *, as_json: bool) -> None:
+    if as_json:
         output.write(json.dumps(facts(report), indent=2) + "\n")
     else:
         output.show(page(report))
-    return 1 if any(outcome.what == "kept" for outcome in report.outcomes) else 0
 
 
 def page(report: Report) -> Iterable[Block]:
@@ -97,14 +112,16 @@ def page(report: Report) -> Iterable[Block]:
     else:
         rows = tuple(
             (
-                Part(text=one.policy, tone=Tone.HEADING),
+                Part(text=one.policy or "extras", tone=Tone.HEADING),
                 Part(text=KINDS[one.kind]),
                 Part(text=_became(one), tone=tones.get(one.what, Tone.PLAIN)),
-                Part(text=f"{one.path}: {one.why}" if one.why else one.path),
+                Part(
+                    text=f"{output.from_home(one.path)}: {one.why}" if one.why else output.from_home(one.path)
+                ),
             )
             for one in report.outcomes
         )
-        yield Table(rows=rows)
+        yield Table(headings=("application", "kind", "is", "file"), rows=rows)
     for complaint in report.complaints:
         yield line(Part(text=complaint, tone=Tone.WARNING))
 
@@ -154,12 +171,17 @@ def _install(options: argparse.Namespace, host: Host, hand: Hand) -> Report:
     if any(one.kind is Kind.SERVICE for one in found):
         _note_bus_home(hand)
     outcomes = installing.install(found, launcher, hand)
-    outcomes += installing.undo(stale, hand)
+    try:
+        outcomes += installing.undo(stale, hand)
+    except HalfDone as error:
+        raise HalfDone(error, (*outcomes, *error.outcomes)) from error
+    missed = any(one.what == "left" and one.kind is not Kind.SHIM for one in outcomes)
+    missed = missed or (chosen is not None and not all(one.boxed for one in left))
     outcomes += [_left(one) for one in left]
     if options.all:
         faults = (f"{name}: {error.what}; see sandbox check {name}" for name, error in machine.faults.items())
         hand.complaints += faults
-    return Report(outcomes=tuple(outcomes), complaints=tuple(hand.complaints))
+    return Report(outcomes=tuple(outcomes), complaints=tuple(hand.complaints), missed=missed)
 
 
 def _undo(options: argparse.Namespace, hand: Hand) -> Report:
@@ -226,24 +248,26 @@ def _show_items(items: Sequence[Item], *, as_json: bool) -> None:
     else:
         rows = tuple(
             (
-                Part(text=item.policy, tone=Tone.HEADING),
+                Part(text=item.policy or "extras", tone=Tone.HEADING),
                 Part(text=KINDS[item.kind]),
-                Part(text=item.path),
                 output.quiet(_before(item)),
+                Part(text=output.from_home(item.path)),
             )
             for item in shown
         )
-        output.show([Table(rows=rows)])
+        output.show([Table(headings=("application", "kind", "replaces", "file"), rows=rows)])
 
 
 def _became(one: Outcome) -> str:
+    if one.what == "absent":
+        return "wasn't there"
     return "installed" if one.kind is Kind.EXTRA and one.what == "wrapped" else one.what
 
 
 def _before(item: Item) -> str:
     if item.kind is Kind.EXTRA:
-        return "in place of your own, kept" if item.kept else ""
-    return f"in place of {item.origin}" if item.origin != item.path else "your own, kept"
+        return "your own, kept" if item.kept else "nothing"
+    return output.from_home(item.origin) if item.origin != item.path else "your own, kept"
 
 
 def _serve(name: str, here: Session) -> int:

@@ -232,7 +232,10 @@ def _idle(made: Survey, grants: Sequence[Grant], files: Collection[str]) -> Iter
         if is_idle and line.file in files:
             yield at(line, what, "", hint)
     opens = [
-        op for grant in grants if grant.origin.key in ("broker.write", "broker.append") for op in shown_by(grant)
+        op
+        for grant in grants
+        if grant.origin.key in ("broker.write", "broker.append")
+        for op in shown_by(grant)
     ]
     for grant in grants:
         if grant.origin.key != "broker.create" or grant.origin.file not in files:

@@ -121,9 +121,7 @@ def _broker(rules: Rules) -> list[Block]:
 def right_names(rights: int) -> list[str]:
     """What a rule permits, by the keys of `[broker]`, those that come with another left out."""
     names = [name for name, meant in KEYS.items() if rights & meant == meant]
-    implied = [
-        name for name in names for other in names if other != name and KEYS[name] & ~KEYS[other] == 0
-    ]
+    implied = [name for name in names for other in names if other != name and KEYS[name] & ~KEYS[other] == 0]
     return [name for name in names if name not in implied]
 
 

@@ -14,14 +14,14 @@ KERNEL_FLOOR = "5.14"
 HELP = """\
 usage: sandbox APP [ARGUMENT...]
        sandbox run [OPTION...] -- COMMAND [ARGUMENT...]
-       sandbox VERB [--help] ...
+       sandbox VERB [--help] ... | --version | --help
 Starts a program in a box that holds only what its policy grants.
 
   APP                     an application, by its policy (strict if it has none)
   run -- COMMAND          any command
     --policy NAME|FILE    application, set or file whose policy holds (strict)
     --set KEY=VALUE       one key of the policy; can be repeated
-    --fd NAME=PATH[:rw], --keep-fd NUMBER   hand over a file, or a descriptor
+    --fd NAME=PATH[:rw], --keep-fd N, --env-file PATH   hand over what they name
     --die-with-parent     end with the program that started it
   open APP [FILE...]      hand files to APP, which may be running already
   install, unit           start it in its box from the menu, or from systemd
@@ -33,7 +33,6 @@ Starts a program in a box that holds only what its policy grants.
   kill, freeze, thaw BOX  end it, halt it, let it go on
   doctor                  what this machine lacks, and what helps
   --apart, --debug        before APP: not in its box that runs; what is done
-  --version, --help
 example: sandbox run --set network.access=host -- curl https://example.org
 exit status: the program's own; 125 no box, 126 not executable, 127 not found"""
 

@@ -1,10 +1,10 @@
 """
 A notification instead of words on a stderr that nobody reads: an application was started from a menu, and wasn't.
 
-What comes in: the application's name, what stderr was told. What goes out: one notification, in plain words, to the
-session's notification server; or False. It never raises, never starts anything but that server, and takes three
-seconds at most. File names in messages can be an application's choice: no markup of theirs is obeyed, no control
-character sent, and the length is bounded.
+What comes in: the application's name, what stderr was told, the user's desktop entries, for what menus call it. What
+goes out: one notification, in plain words, to the session's notification server; or False. It never raises, never
+starts anything but that server, and takes three seconds at most. File names in messages can be an application's choice:
+no markup of theirs is obeyed, no control character sent, and the length is bounded.
 """
 
 from __future__ import annotations
@@ -14,9 +14,15 @@ from html import escape
 from urllib.parse import quote
 
 from sandboxer.desktop import bus
+from sandboxer.desktop.wrappers import entries, wrapper
+from sandboxer.desktop.wrappers.entries import ENTRY, Kind
+from sandboxer.desktop.wrappers.key_file import KeyFile
 from sandboxer.desktop.wrappers.refreshing import address_of
 from sandboxer.errors import SandboxerError
 from sandboxer.host import session
+from sandboxer.host.facts import Facts
+from sandboxer.host.session import Session
+from sandboxer.host.view import Host
 from sandboxer.paths import data_file
 from sandboxer.words import Record
 
@@ -53,16 +59,32 @@ def show_failure(app: str, text: str) -> bool:
         Whether a server took it.
     """
     try:
-        address = address_of(session.current())
-        return bool(address) and _show(wording(app, text), address)
+        here = session.current()
+        address = address_of(here)
+        return bool(address) and _show(wording(app, text, _in_menus(app, here)), address)
     except Exception:  # noqa: BLE001  # called where something has failed already: the first failure is to be told
         return False
 
 
-def wording(app: str, text: str) -> Notification:
-    """The message as people read it who never saw a terminal."""
+def name_in_menus(app: str, host: Host) -> str:
+    """
+    What the application is called in menus: the Name of the user's wrapped entry that starts it; "" where none does, or
+    several of different names do, of which nobody knows which it was.
+    """
+    names = set()
+    for source in entries.sources(Kind.ENTRY, entries.directories(host)):
+        if not source.own:  # wrapped entries are the user's own, which come first
+            break
+        text = KeyFile(entries.read(source.path) or b"")
+        if text.get(ENTRY, wrapper.POLICY) == app and not entries.is_true(text, "NoDisplay"):
+            names.add(entries.menu_name(text, host))
+    return names.pop() if len(names) == 1 else ""
+
+
+def wording(app: str, text: str, in_menus: str = "") -> Notification:
+    """The message as people read it who never saw a terminal. `in_menus`: what menus call the application, if known."""
     name = _plain(app, NAME_LENGTH_MAX)
-    shown = f"{name[:1].upper()}{name[1:]}" if name else "An application"
+    shown = _plain(in_menus, NAME_LENGTH_MAX) or f"{name[:1].upper()}{name[1:]}" or "An application"
     what, rest = _last_message(app, text)
     lines = [f"{what[:1].upper()}{what[1:]}." if what else "It ended before it began, and said nothing."]
     hint = ""
@@ -78,6 +100,13 @@ def wording(app: str, text: str) -> Notification:
         hint = f"More is told in a terminal by: sandbox --debug {name}" if name else "See: sandbox doctor"
     kept = [_plain(line, LINE_LENGTH_MAX) for line in (*lines[: BODY_LINES_MAX - 1], hint)]
     return Notification(summary=f"{shown} could not be started", body="\n".join(kept))
+
+
+def _in_menus(app: str, here: Session) -> str:
+    try:
+        return name_in_menus(app, Facts(here))
+    except (SandboxerError, OSError):  # that its name isn't known keeps nothing from being told
+        return ""
 
 
 def _last_message(app: str, text: str) -> tuple[str, list[str]]:

@@ -184,6 +184,10 @@ def test_a_start_from_a_menu_that_fails_is_shown(
     policy = Path(session["XDG_CONFIG_HOME"]) / "sandboxer/apps/painter.toml"
     policy.parent.mkdir(parents=True)
     policy.write_text('command = ["/nonexistent/painter"]\n')
+    entry = "[Desktop Entry]\nType=Application\nName=Paint Brush\nExec=x\nX-Sandboxer-Policy=painter\n"
+    wrapped = Path(session["XDG_DATA_HOME"]) / "applications/org.example.Painter.desktop"
+    wrapped.parent.mkdir(parents=True)
+    wrapped.write_text(entry)
     with server(address, "body") as shown:
         env = session | {"DBUS_SESSION_BUS_ADDRESS": address}
         done = run_to_end([sandbox_program, "--from-menu", "painter"], env=env)
@@ -191,7 +195,7 @@ def test_a_start_from_a_menu_that_fails_is_shown(
         silent = run_to_end([sandbox_program, "painter"], env=env)
     assert done.stderr == silent.stderr
     (call,) = shown  # and none of a start by name: its user has read stderr
-    assert "Painter could not be started" == call.body[3]
+    assert "Paint Brush could not be started" == call.body[3]
     what, *rest = call.body[4].split("\n")
     assert what.removesuffix(".").lower() in done.stderr
     assert "/nonexistent/painter" in "\n".join(rest)

@@ -22,8 +22,8 @@ filter and a Landlock domain.
 `sandbox run` starts any command. All other verbs look at policies, at boxes that run, or at how the desktop starts
 applications.
 
-BOX, below, is an application that runs once, or a box's id (`firefox.1234`), or its launcher's pid; `sandbox ps` lists
-them."""
+BOX, below, is an application that runs once, or a box's id (`firefox.1234`), or the pid of one of its processes, or, of
+a box that is a service of systemd's, that service's name; `sandbox ps` lists them."""
 STATUSES = (
     ("the program's own", "It ran. 128 and a signal's number, where it was ended by that."),
     ("125", "The box can't be made, or the command line can't be understood. The program hasn't run."),

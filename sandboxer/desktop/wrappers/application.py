@@ -20,7 +20,7 @@ from sandboxer.desktop import bus
 from sandboxer.desktop.bus import Call, Refusal, Variant
 from sandboxer.desktop.wrappers import entries, refreshing, wrapper
 from sandboxer.desktop.wrappers.entries import ENTRY, Kind
-from sandboxer.desktop.wrappers.exec_line import Fields, exec_word, expand, split
+from sandboxer.desktop.wrappers.exec_line import Fields, exec_word, expand, is_link, split
 from sandboxer.desktop.wrappers.key_file import KeyFile
 from sandboxer.desktop.wrappers.programs import command
 from sandboxer.desktop.wrappers.wrapper import ACTION, FROM_MENU
@@ -154,7 +154,7 @@ def tokens(platform: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _files(links: Sequence[str]) -> Sequence[str]:
-    if len(links) > FILES_MAX or any(not link or link.startswith("-") or "\0" in link for link in links):
+    if len(links) > FILES_MAX or not all(is_link(link) for link in links):
         raise Refusal("those are no links", INVALID)
     return links
 

@@ -105,6 +105,18 @@ def sources(kind: Kind, where: Directories) -> Iterator[Source]:
             )
 
 
+def menu_name(text: KeyFile, host: Host) -> str:
+    """An entry's Name as menus of this session show it. Source: desktop entry specification 1.5, "Localized values"."""
+    named = (host.variable(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    locale, _, modifier = next(filter(None, named), "").partition("@")
+    full = locale.partition(".")[0]
+    language = full.partition("_")[0]
+    for tag in (f"{full}@{modifier}", full, f"{language}@{modifier}", language):
+        if found := text.text(ENTRY, f"Name[{tag}]"):
+            return found
+    return text.text(ENTRY, "Name")
+
+
 def _files(directory: str, ending: str, depth: int) -> Iterator[str]:
     try:
         names = os.listdir(directory)
@@ -120,6 +132,12 @@ def _files(directory: str, ending: str, depth: int) -> Iterator[str]:
 
 def read(path: str) -> bytes | None:
     """A file's content, links followed; None where there is none that could be an entry."""
+    content = start(path)
+    return content if content is not None and len(content) <= SIZE_MAX else None
+
+
+def start(path: str) -> bytes | None:
+    """As `read`; of what is too large, as much as shows that."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError:
@@ -129,10 +147,9 @@ def read(path: str) -> bytes | None:
         return None
     with open(fd, "rb") as file:
         try:
-            content = file.read(SIZE_MAX + 1)
+            return file.read(SIZE_MAX + 1)
         except OSError:
             return None
-    return content if len(content) <= SIZE_MAX else None
 
 
 def is_true(text: KeyFile, key: str) -> bool:

@@ -158,9 +158,24 @@ def _one(letter: str, fields: Fields) -> str:
     return values.get(letter, "")
 
 
+def is_link(text: str) -> bool:
+    """Whether it can be handed on: it is no option, and where it names a file, that has an absolute path."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    path = unquote_to_bytes(parts.path)
+    named = parts.scheme != "file" or (path.startswith(b"/") and b"\0" not in path)
+    return named and bool(text) and not text.startswith("-") and "\0" not in text
+
+
 def path_of(link: str) -> str:
-    """The path that a file: link names; whatever else it is stays as it is."""
-    parts = urlsplit(link)
+    """The path that a file: link names, absolute; whatever else it is stays as it is."""
+    try:
+        parts = urlsplit(link)
+    except ValueError:
+        return link
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
         return link
-    return unquote_to_bytes(parts.path).decode("utf-8", "surrogateescape")
+    path = unquote_to_bytes(parts.path).decode("utf-8", "surrogateescape")
+    return path if path.startswith("/") and "\0" not in path else link

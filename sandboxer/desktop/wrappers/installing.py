@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
+from sandboxer.desktop.unwritable import remedy
 from sandboxer.desktop.wrappers import entries, placing, refreshing
 from sandboxer.desktop.wrappers.entries import Kind
-from sandboxer.desktop.wrappers.placing import ABSENT
+from sandboxer.desktop.wrappers.placing import ABSENT, STRANGE
 from sandboxer.desktop.wrappers.wanted import Wanted
 from sandboxer.desktop.wrappers.wrapper import digest
 from sandboxer.desktop.wrappers.written import Item, Ledger
@@ -31,13 +33,24 @@ NO_TYPES = b"[MIME Cache]\n"
 
 
 class Outcome(Record):
-    """What became of one file. `why` is for what was left or kept as it is."""
+    """
+    What became of one file. `why` is for what was left or kept as it is, and what a wrapper doesn't do that its origin
+    did; "absent" wasn't there to be removed.
+    """
 
-    what: Literal["wrapped", "unchanged", "removed", "restored", "left", "kept"]
+    what: Literal["wrapped", "unchanged", "removed", "restored", "left", "kept", "absent"]
     kind: Kind
     path: str
     policy: str
     why: str = ""
+
+
+class HalfDone(LaunchError):
+    """Something couldn't be written; `outcomes` tell what was, and stays."""
+
+    def __init__(self, error: LaunchError, outcomes: Sequence[Outcome]) -> None:
+        super().__init__(error.what, subject=error.subject, origin=error.origin, hint=error.hint)
+        self.outcomes = tuple(outcomes)
 
 
 class Hand:
@@ -91,17 +104,18 @@ def install(wanted: Sequence[Wanted], launcher: str, hand: Hand) -> list[Outcome
     Write what is wanted.
 
     Raises:
-        LaunchError: something can't be written; what was written until then is in the ledger.
+        LaunchError: nothing was written. HalfDone: something can't be; what was until then is in the ledger, and the
+            rest is as it was.
     """
     outcomes: list[Outcome] = []
     items: list[Item] = []
+    before: dict[str, Item | None] = {}
     missing: list[str] = []
     todo: list[Wanted] = []
     for one in wanted:
         there, known = hand.look(one.path), hand.ledger.item(one.path)
         new, mine = digest(one.content), known is not None and there in known.digests
-        if one.kind is Kind.SHIM and there != ABSENT and not mine:
-            why = "there is something of this name already"
+        if why := _hindrance(one, there, mine=mine):
             outcomes.append(Outcome(what="left", kind=one.kind, path=one.path, policy=one.policy, why=why))
             continue
         kept, kept_digest = (known.kept, known.kept_digest) if known is not None else ("", "")
@@ -109,19 +123,47 @@ def install(wanted: Sequence[Wanted], launcher: str, hand: Hand) -> list[Outcome
             kept, kept_digest = hand.keep(one.path), there
         item = _item(one, launcher, (new, *(known.digests if known is not None else ())), kept, kept_digest)
         if mine and known == changed(item, digests=(new,)):
-            outcomes.append(Outcome(what="unchanged", kind=one.kind, path=one.path, policy=one.policy))
+            outcomes.append(
+                Outcome(what="unchanged", kind=one.kind, path=one.path, policy=one.policy, why=one.loss)
+            )
             continue
         items.append(item)
+        before[one.path] = known
         todo.append(one)
         missing += placing.missing_directories(os.path.dirname(one.path))
     hand.ledger.note(items, missing)
-    for one in todo:
-        _put(one, hand)
-        outcomes.append(Outcome(what="wrapped", kind=one.kind, path=one.path, policy=one.policy))
+    for done, one in enumerate(todo):
+        try:
+            _put(one, hand)
+        except LaunchError as error:
+            unwritten = {other.path: before[other.path] for other in todo[done:]}
+            _give_up(items[:done], unwritten, hand)
+            raise HalfDone(error, outcomes) from error
+        outcomes.append(
+            Outcome(what="wrapped", kind=one.kind, path=one.path, policy=one.policy, why=one.loss)
+        )
+    _finish(items, hand)
+    return outcomes
+
+
+def _finish(items: Sequence[Item], hand: Hand) -> None:
+    """These were written."""
     hand.ledger.note([changed(item, digests=item.digests[:1]) for item in items], [])
     _refresh({item.path for item in items}, hand)
     hand.ledger.tidy()
-    return outcomes
+
+
+def _give_up(items: Sequence[Item], unwritten: Mapping[str, Item | None], hand: Hand) -> None:
+    """
+    Let the ledger tell what there is: these items, and of what wasn't written what it knew before.
+
+    Where not even that can be written, it knows more than there is.
+    """
+    with contextlib.suppress(LaunchError):
+        hand.ledger.forget([path for path, known in unwritten.items() if known is None], [])
+        hand.ledger.note([known for known in unwritten.values() if known is not None], [])
+        hand.ledger.forget([], _remove_directories(hand.ledger))
+        _finish(items, hand)
 
 
 def undo(items: Sequence[Item], hand: Hand) -> list[Outcome]:
@@ -129,7 +171,7 @@ def undo(items: Sequence[Item], hand: Hand) -> list[Outcome]:
     Bring back what was there before these items. What was changed since is kept as it is, and stays in the ledger.
 
     Raises:
-        LaunchError: something can't be written; what was undone until then is noted.
+        HalfDone: something can't be written; what was undone until then is noted.
     """
     outcomes: list[Outcome] = []
     gone: list[str] = []
@@ -141,24 +183,45 @@ def undo(items: Sequence[Item], hand: Hand) -> list[Outcome]:
             outcomes.append(outcome)
             if outcome.what != "kept":
                 gone.append(item.path)
+    except LaunchError as error:
+        raise HalfDone(error, outcomes) from error
     finally:
-        hand.ledger.forget(gone, [])
+        _forget(gone, [], hand)
     _refresh({*gone, *(item.path for item in hand.ledger.items if item.kind is Kind.CACHE)}, hand)
-    hand.ledger.forget([], _remove_directories(hand.ledger))
-    hand.ledger.tidy()
+    if _forget([], _remove_directories(hand.ledger), hand):
+        hand.ledger.tidy()
     return outcomes
+
+
+def _forget(gone: list[str], directories: list[str], hand: Hand) -> bool:
+    """Take out of the ledger what is undone. On a full disk it stays there, and what is undone is so all the same."""
+    try:
+        hand.ledger.forget(gone, directories)
+    except LaunchError as error:
+        _complain(f"{error.subject}: what is undone stays in the list until there is room", hand)
+        return False
+    return True
 
 
 def cannot_write(path: str, error: OSError) -> LaunchError:
     """The error of four parts for a place in the user's directories."""
     alone = error.errno == errno.EPERM and error.filename == os.path.dirname(path)
     return LaunchError(
-        "cannot change what your desktop starts",
+        "cannot change what is to be installed, or undone",
         subject=f"{path}: {error.strerror or error}",
-        hint=f"chmod go-w {os.path.dirname(path)}"
-        if alone
-        else "make room there, or remove what is in the way",
+        hint=f"chmod go-w {shlex.quote(os.path.dirname(path))}" if alone else remedy(path, error),
     )
+
+
+def _hindrance(one: Wanted, there: str, *, mine: bool) -> str:
+    """Why a file isn't written, though the others can be."""
+    if there == STRANGE:
+        return "something that is no file is in the way"
+    if blocking := placing.in_the_way(os.path.dirname(one.path)):
+        return f"{blocking} is in the way, which is no directory"
+    if one.kind is Kind.SHIM and there != ABSENT and not mine:
+        return "there is something of this name already"
+    return ""
 
 
 def _item(one: Wanted, launcher: str, digests: tuple[str, ...], kept: str, kept_digest: str) -> Item:
@@ -193,7 +256,9 @@ def _undo(item: Item, hand: Hand) -> Outcome:
         if os.path.isdir(os.path.dirname(item.path)):
             with hand.at(item.path) as (directory, name):
                 placing.remove_draft(directory, name)
-        return outcome
+        return changed(outcome, what="absent" if there == ABSENT else "unchanged")
+    if there == ABSENT and not item.kept:
+        return changed(outcome, what="absent")
     if there != ABSENT and there not in item.digests:
         why = "it was changed since: remove it or put it right, then undo once more"
         return changed(outcome, what="kept", why=why)
@@ -238,19 +303,27 @@ def _refresh(paths: set[str], hand: Hand) -> None:
 
 
 def _update_types(directory: str, hand: Hand) -> None:
-    """The list of types beside the wrappers; when the last of them is gone, what was there before."""
+    """
+    The list of types beside the wrappers; when the last of them is gone, what was there before.
+
+    Its item has no digests while it is being made: whatever is there then counts as ours.
+    """
     path = f"{directory}/{CACHE}"
     known, there = hand.ledger.item(path), hand.look(path)
     needed = any(
         item.kind is Kind.ENTRY and item.path.startswith(f"{directory}/") for item in hand.ledger.items
     )
-    if known is not None and not needed and there in (*known.digests, known.kept_digest, ABSENT):
+    if there == STRANGE:
+        _complain(f"{path}: something that is no file is in the way", hand)
+        return
+    mine = known is not None and (not known.digests or there in (*known.digests, known.kept_digest, ABSENT))
+    if known is not None and mine and not needed:
         with hand.at(path) as (place, name), hand.keeping() as keeping:
             if not known.kept:
                 placing.remove(place, name)
             elif there != known.kept_digest:
                 placing.bring_back(keeping, known.kept, place, name)
-        hand.ledger.forget([path], [])
+        _forget([path], [], hand)
         return
     if known is None and not needed:
         return
@@ -269,14 +342,19 @@ def _update_types(directory: str, hand: Hand) -> None:
             kept_digest=there,
         )
         hand.ledger.note([known], [])
+    if needed and known.digests:
+        with contextlib.suppress(LaunchError):  # on a full disk, nothing can be made either
+            hand.ledger.note([changed(known, digests=())], [])
     _complain(refreshing.update_types(directory, hand.session), hand)
     if needed:
-        hand.ledger.note([changed(known, digests=(hand.look(path),))], [])
+        made = changed(known, digests=(hand.look(path),))
+        if hand.ledger.item(path) != made:
+            hand.ledger.note([made], [])
         return
     if not known.kept and entries.read(path) == NO_TYPES:
         with hand.at(path) as (place, name):
             placing.remove(place, name)
-    hand.ledger.forget([path], [])
+    _forget([path], [], hand)
 
 
 def _complain(text: str, hand: Hand) -> None:

@@ -16,6 +16,7 @@ import shutil
 import stat
 
 ABSENT = ""
+STRANGE = "strange"
 DRAFT = ".sandboxer-new"
 DIRECTORY_MODE = 0o700
 """Source: XDG base directory specification, "Referencing this specification"."""
@@ -28,6 +29,11 @@ def missing_directories(path: str) -> list[str]:
         missing.insert(0, path)
         path = os.path.dirname(path)
     return missing
+
+
+def in_the_way(path: str) -> str:
+    """What keeps `path` from becoming a directory, because it is none itself; "" for nothing."""
+    return next((part for part in missing_directories(path) if os.path.lexists(part)), "")
 
 
 def open_directory(path: str, *, group: int) -> int:
@@ -51,10 +57,7 @@ def open_directory(path: str, *, group: int) -> int:
 
 def look(directory: int, name: str) -> str:
     """
-    What is there: a digest of a file's content, "link:TARGET", or ABSENT.
-
-    Raises:
-        OSError: EEXIST: it is a directory or something stranger.
+    What is there: a digest of a file's content, "link:TARGET", ABSENT, or STRANGE for a directory and the like.
     """
     try:
         status = os.lstat(name, dir_fd=directory)
@@ -63,7 +66,7 @@ def look(directory: int, name: str) -> str:
     if stat.S_ISLNK(status.st_mode):
         return f"link:{os.readlink(name, dir_fd=directory)}"
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EEXIST, "something that is no file is in the way", name)
+        return STRANGE
     fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     with open(fd, "rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

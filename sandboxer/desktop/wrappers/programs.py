@@ -37,11 +37,14 @@ HEAD_SIZE = 256
 class Command(Record):
     """
     What an Exec line starts: `program` as it is named, what follows it, and the words of `env` before it.
+
+    `variables` are the names of those that `env` sets; also of those that `environment` doesn't have.
     """
 
     program: str
     rest: tuple[Word, ...]
     environment: tuple[Word, ...] = ()
+    variables: tuple[str, ...] = ()
 
 
 class Candidate(Record):
@@ -75,6 +78,7 @@ def candidates(host: Host) -> tuple[tuple[Candidate, ...], dict[str, SandboxerEr
 def command(words: Sequence[Word]) -> Command:
     """What a line starts, looking through `env`; that itself where it does more than set variables."""
     kept: list[Word] = []
+    variables: list[str] = []
     at = 1
     if os.path.basename(words[0].text) != "env":
         return Command(program=words[0].text.replace("%%", "%"), rest=tuple(words[1:]))
@@ -93,10 +97,16 @@ def command(words: Sequence[Word]) -> Command:
             return Command(program=words[0].text, rest=tuple(words[1:]))
         elif equals:
             kept += [] if name.startswith(ABOUT_LOADING) else [words[at]]
+            variables.append(name)
             at += 1
         else:
             inner = command(words[at:])
-            return Command(program=inner.program, rest=inner.rest, environment=(*kept, *inner.environment))
+            return Command(
+                program=inner.program,
+                rest=inner.rest,
+                environment=(*kept, *inner.environment),
+                variables=(*variables, *inner.variables),
+            )
     return Command(program=words[0].text, rest=tuple(words[1:]))
 
 
@@ -113,7 +123,7 @@ def located(name: str, search_path: Sequence[str]) -> str:
 
 
 def other_names(program: str, search_path: Sequence[str], alternatives: str = ALTERNATIVES) -> list[str]:
-    """Names by which the system's alternatives start the same program: `x-www-browser`, which xdg-open falls back to."""
+    """Names by which alternatives of the system start the same program: x-www-browser, which xdg-open falls back to."""
     real = os.path.realpath(program)
     try:
         names = sorted(os.listdir(alternatives))

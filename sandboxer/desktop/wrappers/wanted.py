@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 
-from sandboxer.desktop.wrappers import entries, programs, wrapper
+from sandboxer.desktop.wrappers import entries, programs, variables, wrapper
 from sandboxer.desktop.wrappers.entries import ENTRY, SERVICE, Directories, Kind, Source
 from sandboxer.desktop.wrappers.exec_line import split
 from sandboxer.desktop.wrappers.key_file import KeyFile
@@ -42,14 +43,17 @@ class Wanted(Record):
     origin_digest: str
     content: bytes
     mode: int
+    loss: str = ""
+    """What the origin does and this doesn't, in words."""
 
 
 class Left(Record):
-    """A file that is left alone."""
+    """A file that is left alone. `boxed`: what it starts is in a sandbox all the same."""
 
     path: str
     policy: str
     why: str
+    boxed: bool = False
 
 
 class Machine:
@@ -60,6 +64,7 @@ class Machine:
     """
 
     def __init__(self, host: Host, launcher: str, ledger: Ledger, chosen: Sequence[str] | None) -> None:
+        self.host = host
         self.launcher = launcher
         self.ledger = ledger
         self.where: Directories = entries.directories(host)
@@ -82,27 +87,29 @@ class Machine:
         return Target(launcher=self.launcher, policy=candidate)
 
     def program_of(self, text: KeyFile) -> str:
-        """The path of an entry's program, also where D-Bus is asked to start it; "" when it isn't installed."""
-        try:
-            started = programs.command(split(text.text(ENTRY, "Exec")))
-        except ValueError:
-            return ""
+        """
+        The path of an entry's program, also where D-Bus is asked to start it; "" when it isn't installed.
+
+        Raises:
+            ValueError: the command can't be understood.
+        """
+        started = programs.command(split(text.text(ENTRY, "Exec")))
         if os.path.basename(started.program) == "gapplication" and len(started.rest) > 1:
             return self._activated.get(started.rest[1].text, "")
         return self.lookup(started.program)
 
-    def original(self, source: Source) -> bytes | None:
-        """What a file holds, or held before it was a wrapper; None when there was nothing."""
+    def original(self, source: Source) -> str:
+        """Where that is which a file holds, or held before it was a wrapper; "" when there was nothing."""
         item = self.ledger.item(source.path) if source.own else None
         content = entries.read(source.path)
         if item is None or content is None or wrapper.digest(content) not in item.digests:
-            return content
+            return source.path
         if not item.kept:
-            return None
+            return ""
         target = item.kept_digest.removeprefix("link:")
         if target != item.kept_digest:
-            return entries.read(os.path.join(os.path.dirname(source.path), target))
-        return entries.read(self.ledger.kept_path(item))
+            return os.path.join(os.path.dirname(source.path), target)
+        return self.ledger.kept_path(item)
 
 
 class _Service(Record):
@@ -121,11 +128,12 @@ def wanted(machine: Machine) -> tuple[list[Wanted], list[Left]]:
         for source in entries.sources(kind, machine.where):
             if source.name in seen and not source.own:
                 continue
-            content = machine.original(source)
+            original = machine.original(source)
+            content = entries.start(original) if original else None
             if content is None:
                 continue
             seen.add(source.name)
-            verdict = _entry(source, content, machine)
+            verdict = _entry(source, content, machine, FILE_MODE & _mode(original))
             if isinstance(verdict, Wanted):
                 found.append(verdict)
             elif verdict is not None:
@@ -167,8 +175,8 @@ def shims(machine: Machine, directory: str) -> list[Wanted]:
     return list(found.values())
 
 
-def _entry(source: Source, content: bytes, machine: Machine) -> Wanted | Left | None:
-    """The wrapper of an entry; None for what is no application of these policies."""
+def _entry(source: Source, content: bytes, machine: Machine, mode: int) -> Wanted | Left | None:
+    """The wrapper of an entry, with at most this mode; None for what is no application of these policies."""
     text = KeyFile(content)
     if text.get(ENTRY, "Type") != "Application" or entries.is_true(text, "Hidden"):
         return None
@@ -176,15 +184,21 @@ def _entry(source: Source, content: bytes, machine: Machine) -> Wanted | Left | 
         asked = machine.chosen is None or policy in machine.chosen
         why = "it is a wrapper that was changed since; remove it, or undo"
         return Left(path=source.path, policy=policy, why=why) if asked else None
-    program = machine.program_of(text)
+    program, fault = "", "its program isn't installed"
+    try:
+        program = machine.program_of(text)
+    except ValueError as error:
+        fault = wrapper.not_understood(error)
     mine = programs.owners(source.name, program, machine.candidates())
     if not mine:
         return None
     candidate = _preferred(source, mine, machine)
     if why := _elsewhere(text, program):
-        return _left(source, candidate, why)
+        return Left(path=source.path, policy=candidate.name, why=why, boxed=True)
+    if len(content) > entries.SIZE_MAX:
+        return _left(source, candidate, f"it is larger than {entries.SIZE_MAX // 1024} KiB")
     if not program and not wrapper.is_activated_alone(text):
-        return _left(source, candidate, "its program isn't installed")
+        return _left(source, candidate, fault)
     if not entries.is_true(text, "Terminal"):
         with_windows = [one for one in mine if one.shows_windows]
         if not with_windows:
@@ -204,8 +218,16 @@ def _entry(source: Source, content: bytes, machine: Machine) -> Wanted | Left | 
         origin=source.path,
         origin_digest=wrapper.digest(content),
         content=made,
-        mode=FILE_MODE,
+        mode=mode | stat.S_IRUSR,
+        loss=variables.loss(text, candidate.name, machine.host),
     )
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.stat(path).st_mode
+    except OSError:  # it went a moment ago
+        return 0
 
 
 def _preferred(source: Source, mine: Sequence[Candidate], machine: Machine) -> Candidate:
@@ -234,7 +256,8 @@ def _services(machine: Machine) -> Iterator[_Service]:
     """The services of the session bus, of each name the one that counts."""
     seen: set[str] = set()
     for source in entries.sources(Kind.SERVICE, machine.where):
-        content = machine.original(source)
+        original = machine.original(source)
+        content = entries.read(original) if original else None
         text = KeyFile(content) if content is not None else None
         name = text.text(SERVICE, "Name") if text is not None else ""
         if content is None or text is None or name in seen or not BUS_NAME.fullmatch(name):

@@ -84,7 +84,7 @@ def boxed(line: str, target: Target, lookup: Lookup) -> str:
     try:
         words = split(line)
     except ValueError as error:
-        raise CannotWrap(f"its command can't be understood: {error}") from error
+        raise CannotWrap(not_understood(error)) from error
     at = command(words)
     head: list[str] = []
     if at.environment:
@@ -137,6 +137,11 @@ def program_of(content: bytes, lookup: Lookup) -> str:
         return ""
 
 
+def not_understood(error: ValueError) -> str:
+    """Why a command isn't split into words, in words."""
+    return f"its command can't be understood: {error}"
+
+
 def is_activated_alone(text: KeyFile) -> bool:
     """Whether an entry has no command, because D-Bus is to start it."""
     return is_true(text, "DBusActivatable") and text.get(ENTRY, "Exec") is None
@@ -153,7 +158,7 @@ def _bare(main: str, target: Target, lookup: Lookup) -> str:
     try:
         kept = without_fields(split(main))
     except ValueError as error:
-        raise CannotWrap(f"its command can't be understood: {error}") from error
+        raise CannotWrap(not_understood(error)) from error
     return boxed(" ".join(word.raw for word in kept), target, lookup)
 
 

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shlex
 from collections.abc import Iterator
 
 import msgspec
@@ -25,6 +26,7 @@ from sandboxer.words import Record, changed
 
 FORMAT = 1
 NAME = "written.json"
+KEPT = "kept-"
 SIZE_MAX = 16 * 1024 * 1024
 
 
@@ -53,6 +55,8 @@ class _Content(Record):
     items: tuple[Item, ...] = ()
     directories: tuple[str, ...] = ()
     next: int = 1
+    loose: tuple[str, ...] = ()
+    """Names of what is kept for no item: not yet, or no more. Nothing else in the directory is ever removed."""
 
 
 class Ledger:
@@ -61,7 +65,7 @@ class Ledger:
     def __init__(self, directory: str, fd: int) -> None:
         self.directory = directory
         self._fd = fd
-        self._content = self._read()
+        self._content = self._stored = self._read()
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -81,39 +85,69 @@ class Ledger:
         return os.path.join(self.directory, item.kept)
 
     def new_name(self) -> str:
-        """A name for what is kept."""
+        """A name for what is kept, noted before anything has it."""
         number = self._content.next
-        self._content = changed(self._content, next=number + 1)
-        return f"kept-{number}"
+        while f"{KEPT}{number}" in self._kept():
+            number += 1
+        name = f"{KEPT}{number}"
+        self._write(changed(self._content, next=number + 1, loose=(*self._content.loose, name)))
+        return name
 
     def note(self, items: list[Item], directories: list[str]) -> None:
         """Add items, in place of those of the same paths, and directories."""
         paths_now = {item.path for item in items}
         rest = tuple(item for item in self.items if item.path not in paths_now)
         made = tuple(dict.fromkeys((*self.directories, *directories)))
-        self._write(changed(self._content, items=(*rest, *items), directories=made))
+        self._write(self._with(items=(*rest, *items), directories=made))
 
     def forget(self, gone: list[str], directories: list[str]) -> None:
-        """Take out items by their paths, and directories."""
+        """
+        Take out items by their paths, and directories.
+
+        Raises:
+            LaunchError: it can't be written; then it is so only until this command ends, and what is on the disk knows
+                more than there is.
+        """
         items = tuple(item for item in self.items if item.path not in gone)
         left = tuple(path for path in self.directories if path not in directories)
-        self._write(changed(self._content, items=items, directories=left))
+        content = self._with(items=items, directories=left)
+        self._content = content
+        if content == self._stored:
+            return
+        if items or left:
+            self._write(content)
+        else:
+            self.tidy()  # which a full disk allows
+            if self._kept():
+                self._write(self._content)
+            self._stored = self._content
 
     def tidy(self) -> None:
         """Remove what was kept for items that are gone, and the ledger itself when it holds nothing."""
-        wanted = {item.kept for item in self.items if item.kept}
-        for name in os.listdir(self._fd):
-            if name.startswith("kept-") and name not in wanted:
+        for name in self._content.loose:
+            with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=self._fd)
-        if not self.items and not self.directories:
+        self._content = changed(self._content, loose=())
+        if not self.items and not self.directories and not self._kept():
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(NAME, dir_fd=self._fd)
+
+    def _kept(self) -> list[str]:
+        return sorted(name for name in os.listdir(self._fd) if name.startswith(KEPT))
+
+    def _with(self, items: tuple[Item, ...], directories: tuple[str, ...]) -> _Content:
+        """The content with other items; what was kept for those that are gone is loose."""
+        before = {*self._content.loose, *(item.kept for item in self.items)}
+        loose = before - {"", *(item.kept for item in items)}
+        return changed(self._content, items=items, directories=directories, loose=tuple(sorted(loose)))
 
     def _read(self) -> _Content:
         path = os.path.join(self.directory, NAME)
         try:
             fd = os.open(NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._fd)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if kept := self._kept():
+                raise _lost(path, kept) from error
             return _Content(format=FORMAT)
         except OSError as error:
             raise _unusable(path, error.strerror or str(error)) from error
@@ -126,7 +160,8 @@ class Ledger:
             found = msgspec.convert(json.loads(content), _Content, strict=True)
         except (ValueError, msgspec.ValidationError) as error:
             raise _unusable(path, str(error)) from error
-        if found.format != FORMAT or any("/" in item.kept for item in found.items):
+        names = (*found.loose, *(item.kept for item in found.items if item.kept))
+        if found.format != FORMAT or not all(name.startswith(KEPT) and "/" not in name for name in names):
             raise _unusable(path, "another version of sandboxer has written it")
         return found
 
@@ -140,7 +175,7 @@ class Ledger:
                 subject=f"{os.path.join(self.directory, NAME)}: {error.strerror or error}",
                 hint="make room on that file system",
             ) from error
-        self._content = content
+        self._content = self._stored = content
 
 
 @contextlib.contextmanager
@@ -172,5 +207,15 @@ def _unusable(path: str, why: str) -> LaunchError:
     return LaunchError(
         "cannot tell what sandboxer has written to your desktop",
         subject=f"{path}: {why}",
-        hint=f"look at {path}; without it, nothing can be undone",
+        hint=f"look at {path}, and keep it: it alone says which {KEPT}* beside it was what",
+    )
+
+
+def _lost(path: str, kept: list[str]) -> LaunchError:
+    directory = shlex.quote(os.path.dirname(path))
+    first = ", ".join(kept[:3]) + (" …" if len(kept) > 3 else "")
+    return LaunchError(
+        "cannot tell what sandboxer has written to your desktop",
+        subject=f"{path} is gone; beside it are files of your own that were replaced: {first}",
+        hint=f"move each back where X-Sandboxer-Digest names it (sha256sum {directory}/{KEPT}*), then try again",
     )

@@ -10,6 +10,7 @@ from sandboxer.desktop.wrappers.exec_line import (
     Fields,
     exec_word,
     expand,
+    is_link,
     path_of,
     split,
     without_deprecated,
@@ -93,3 +94,40 @@ def test_field_codes_become_what_they_stand_for(
 def test_a_file_of_another_machine_stays_a_link() -> None:
     assert "file://nas/a" == path_of("file://nas/a")
     assert "/a" == path_of("file://localhost/a")
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "file:--preferences",
+        "file:%2d%2dpreferences",
+        "FILE:-x",
+        "file:..%2f",
+        "file:a",
+        "file:",
+        "file://localhost",
+        "file:///a%00b",
+        "file://[",
+    ],
+)
+def test_a_link_becomes_a_path_only_when_that_is_absolute(link: str) -> None:
+    assert not is_link(link)
+    assert [["tool", link]] == expand(["tool", "%f"], Fields(files=(link,)))
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        ("file:///home/ann/a%20b", True),
+        ("file://localhost/a", True),
+        ("file:/-a", True),
+        ("file://nas/a", True),
+        ("https://example.org/", True),
+        ("/home/ann/a", True),
+        ("", False),
+        ("--preferences", False),
+        ("/a\0b", False),
+    ],
+)
+def test_what_is_no_option_and_no_half_of_a_path_is_a_link(text: str, good: bool) -> None:
+    assert good == is_link(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from conftest import need
 from unit.desktop.conftest import Desk
 
-from sandboxer.desktop.wrappers import installing, placing
+from sandboxer.desktop.wrappers import installing, placing, refreshing, written
+from sandboxer.desktop.wrappers.entries import Kind
 from sandboxer.errors import LaunchError
+from sandboxer.host.session import Session
 
 
 @pytest.fixture
@@ -30,6 +33,15 @@ def full(desk: Desk) -> Desk:
     desk.service("org.example.Other", "/usr/bin/true")
     desk.service("org.example.Files", f"{desk.programs}/tool --files")
     return desk
+
+
+def state(desk: Desk) -> Path:
+    return desk.home / ".local/state/sandboxer/desktop"
+
+
+def kept_files(desk: Desk) -> list[tuple[str, bytes]]:
+    """The names and contents of what is kept."""
+    return [(path.name, path.read_bytes()) for path in sorted(state(desk).glob("kept-*"))]
 
 
 def test_all_that_starts_the_application_is_shadowed(full: Desk) -> None:
@@ -91,7 +103,7 @@ def test_another_policy_takes_over_and_undoing_restores_the_first_state(full: De
     assert before == full.picture()
 
 
-@pytest.mark.parametrize("step", range(1, 14))
+@pytest.mark.parametrize("step", range(1, 19))
 def test_a_crash_at_any_step_can_be_undone(full: Desk, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """The command ends at its `step`th file: each is put in place by one rename."""
     before = full.picture()
@@ -114,6 +126,38 @@ def test_a_crash_at_any_step_can_be_undone(full: Desk, monkeypatch: pytest.Monke
             full.install()
         except KeyboardInterrupt:
             assert done == step
+    full.undo()
+    assert before == full.picture()
+    assert [] == kept_files(full)
+
+
+def test_a_crash_after_the_list_of_types_was_made_can_be_undone(
+    full: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entries of the user's own have types: made anew, the list wouldn't be empty."""
+    full.entry(
+        "mine.desktop", "Exec=/usr/bin/true", "MimeType=application/x-mine;", base=full.data / "applications"
+    )
+    before = full.picture()
+    update = refreshing.update_types
+
+    def crash(directory: str, session: Session) -> str:
+        update(directory, session)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(refreshing, "update_types", crash)
+        with pytest.raises(KeyboardInterrupt):
+            full.install()
+    assert b"application/x-mine=" in (full.data / "applications/mimeinfo.cache").read_bytes()
+    full.undo()
+    assert before == full.picture()
+    full.install()
+    full.entry("later.desktop", "Exec=tool", "MimeType=application/x-later;")
+    with monkeypatch.context() as patch:
+        patch.setattr(refreshing, "update_types", crash)
+        with pytest.raises(KeyboardInterrupt):
+            full.install()
     full.undo()
     assert before == full.picture()
 
@@ -185,8 +229,55 @@ def test_a_dangling_link_and_a_directory_in_the_way_are_not_written_through(
     assert before == desk.picture()
     place.unlink()
     place.mkdir()
-    with pytest.raises(LaunchError, match="no file is in the way"):
-        desk.install()
+    (outcome,) = desk.install()
+    assert ("left", "something that is no file is in the way") == (outcome.what, outcome.why)
+    assert [] == list(place.iterdir())
+    assert [] == desk.undo()
+
+
+def test_what_is_in_the_way_of_one_entry_leaves_the_others_wrapped(desk: Desk) -> None:
+    for name in ("a.desktop", "b.desktop", "kde/c.desktop", "d.desktop"):
+        desk.entry(name, "Exec=tool")
+    applications = desk.data / "applications"
+    (applications / "b.desktop").mkdir(parents=True)
+    (applications / "mimeinfo.cache").mkdir()
+    (applications / "kde").write_text("mine")
+    before = desk.picture()
+    outcomes = {os.path.basename(one.path): one for one in desk.install(None)}
+    assert {"a.desktop": "wrapped", "b.desktop": "left", "c.desktop": "left", "d.desktop": "wrapped"} == {
+        name: one.what for name, one in outcomes.items()
+    }
+    assert f"{applications}/kde is in the way, which is no directory" == outcomes["c.desktop"].why
+    desk.undo()
+    assert before == desk.picture()
+
+
+def test_a_directory_that_took_a_wrappers_place_is_kept(desk: Desk) -> None:
+    desk.entry("tool.desktop", "Exec=tool")
+    desk.install()
+    place = desk.data / "applications/tool.desktop"
+    place.unlink()
+    place.mkdir()
+    assert ["kept"] == [one.what for one in desk.undo()]
+    assert ["it was changed since"] == desk.problems()
+    assert place.is_dir()
+
+
+def test_a_wrapper_is_no_more_readable_than_its_origin(desk: Desk) -> None:
+    secret = desk.entry("secret.desktop", "Exec=tool --token=1", base=desk.data / "applications")
+    secret.chmod(0o600)
+    linked = desk.entry("real.desktop", "Exec=tool", base=desk.home / "dotfiles")
+    linked.chmod(0o640)
+    (desk.data / "applications/linked.desktop").symlink_to(linked)
+    desk.entry("plain.desktop", "Exec=tool").chmod(0o755)
+    modes = {"secret.desktop": 0o600, "linked.desktop": 0o640, "plain.desktop": 0o644}
+    for policy in ("tool", "tool2"):  # the second time, the origins are those that are kept
+        desk.policy("tool2", str(desk.programs / "tool"))
+        desk.install((policy,))
+        for name, mode in modes.items():
+            wrapper = desk.data / "applications" / name
+            assert f"X-Sandboxer-Policy={policy}\n" in wrapper.read_text()
+            assert (name, mode) == (name, wrapper.stat().st_mode & 0o777)
 
 
 def test_a_directory_that_others_can_write_is_refused(desk: Desk) -> None:
@@ -233,6 +324,59 @@ def test_a_ledger_that_others_could_have_written_is_not_believed(full: Desk) -> 
         full.undo()
 
 
+def test_files_of_ones_own_outlive_a_ledger_that_is_lost(full: Desk) -> None:
+    (full.data / "applications/linked.desktop").unlink()  # a relative link would lead nowhere from elsewhere
+    mine = (full.data / "applications/own.desktop").read_bytes()
+    full.install()
+    kept = kept_files(full)
+    assert [mine] == [content for _, content in kept]
+    (state(full) / "written.json").unlink()
+    wrapped = full.picture()
+    for act in (full.undo, full.install, full.problems):
+        with pytest.raises(LaunchError) as caught:
+            act()
+        assert kept == kept_files(full)
+        assert wrapped == full.picture()
+    assert kept[0][0] in str(caught.value.subject)
+    assert f"sha256sum {state(full)}/kept-*" in caught.value.hint
+    named = f"X-Sandboxer-Digest=sha256:{hashlib.sha256(mine).hexdigest()}\n"
+    assert named in (full.data / "applications/own.desktop").read_text()
+
+
+def test_a_ledger_that_is_damaged_is_said_to_be_needed(full: Desk) -> None:
+    full.install()
+    kept = kept_files(full)
+    (state(full) / "written.json").write_text("{")
+    with pytest.raises(LaunchError) as caught:
+        full.undo()
+    assert "keep it" in caught.value.hint
+    assert kept == kept_files(full)
+
+
+def test_what_the_ledger_does_not_name_is_neither_removed_nor_overwritten(full: Desk) -> None:
+    full.install()
+    names = {name for name, _ in kept_files(full)}
+    foreign = [f"kept-{number}" for number in range(1, 9) if f"kept-{number}" not in names]
+    for name in foreign:
+        (state(full) / name).write_text("another's")
+    full.entry("newer.desktop", "Exec=tool --newer", base=full.data / "applications")
+    before = (full.data / "applications/newer.desktop").read_bytes()
+    full.install()
+    full.undo()
+    assert before == (full.data / "applications/newer.desktop").read_bytes()
+    assert [(name, b"another's") for name in foreign] == kept_files(full)
+    full.install()
+
+
+def test_what_was_replaced_since_is_kept_no_longer(full: Desk) -> None:
+    full.install()
+    full.entry("own.desktop", "Exec=tool --newer", base=full.data / "applications")
+    full.install()
+    contents = b"".join(content for _, content in kept_files(full))
+    assert b"--newer" in contents
+    assert b"--mine" not in contents
+
+
 def test_nothing_is_wrong_with_what_was_just_installed(full: Desk) -> None:
     full.install()
     assert [] == full.problems()
@@ -270,3 +414,96 @@ def test_another_launcher_is_noticed(full: Desk) -> None:
     assert {"it would be written otherwise today"} == set(full.problems())
     full.install()
     assert [] == full.problems()
+
+
+def test_where_it_can_not_go_on_what_was_done_is_told_and_the_rest_is_as_it_was(
+    full: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = full.picture()
+    put, done = placing.put, 0
+
+    def fail(directory: int, name: str, content: bytes, mode: int) -> None:
+        nonlocal done
+        if name != written.NAME:
+            done += 1
+            if done > 2:
+                raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        put(directory, name, content, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(placing, "put", fail)
+        with pytest.raises(installing.HalfDone) as caught:
+            full.install()
+    assert "try: make it writable: chmod u+w " in str(caught.value)
+    assert ["wrapped", "wrapped"] == [one.what for one in caught.value.outcomes]
+    with full.at_work() as (_, hand):
+        paths = {item.path for item in hand.ledger.items if item.kind is not Kind.CACHE}
+    assert {one.path for one in caught.value.outcomes} == paths
+    assert "it was removed" not in full.problems()
+    assert {"removed", "restored"} >= {one.what for one in full.undo()}
+    assert before == full.picture()
+
+
+def test_what_can_not_be_renewed_is_known_as_it_was(full: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = full.picture()
+    full.install()
+    once = full.picture()
+    full.launcher = str(full.program("newer"))
+    put = placing.put
+
+    def fail(directory: int, name: str, content: bytes, mode: int) -> None:
+        if name != written.NAME:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        put(directory, name, content, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(placing, "put", fail)
+        with pytest.raises(installing.HalfDone) as caught:
+            full.install()
+    assert () == caught.value.outcomes
+    assert {path: kept[:1] for path, kept in once.items()} == {p: k[:1] for p, k in full.picture().items()}
+    assert {"it would be written otherwise today"} == set(full.problems())
+    full.undo()
+    (full.programs / "newer").unlink()
+    assert before == full.picture()
+
+
+def test_what_is_gone_already_is_not_said_to_be_removed(full: Desk) -> None:
+    full.install()
+    gone = full.data / "applications/org.example.Tool.desktop"
+    gone.unlink()
+    assert "absent" == {one.path: one.what for one in full.undo()}[str(gone)]
+
+
+def test_undoing_needs_no_room(full: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = full.picture()
+    full.install()
+
+    def fail(*_words: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(placing, "put", fail)
+        full.undo()
+    assert before == full.picture()
+    assert [] == list((full.home / ".local/state/sandboxer/desktop").iterdir())
+
+
+def test_what_is_undone_in_part_on_a_full_disk_stays_in_the_list_and_can_be_undone_again(
+    full: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = full.picture()
+    full.install()
+
+    def fail(*_words: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch, full.at_work() as (_, hand):
+        patch.setattr(placing, "put", fail)
+        some = [item for item in hand.ledger.items if item.kind is not Kind.CACHE][:3]
+        outcomes = installing.undo(some, hand)
+        assert any("until there is room" in text for text in hand.complaints)
+    assert {"removed", "restored"} >= {one.what for one in outcomes}
+    again = {one.path: one.what for one in full.undo()}
+    assert {"absent", "unchanged"} >= {again[item.path] for item in some}
+    assert before == full.picture()

@@ -86,7 +86,8 @@ def test_a_policy_that_shows_no_windows_takes_no_entry_that_has_some(desk: Desk)
         (("Exec=env A=b tool", "X-SnapInstanceName=tool"), "snapd starts it"),
         (("Exec=sandbox tool",), "it starts a box itself"),
         (("Exec=gone",), "its program isn't installed"),
-        (('Exec=tool "',), "its program isn't installed"),
+        (('Exec=tool "',), "its command can't be understood: a quote isn't closed"),
+        (("Exec=tool", "#" * 2**20), "it is larger than 1024 KiB"),
     ],
 )
 def test_what_is_not_ours_to_wrap_is_left_and_said(desk: Desk, lines: tuple[str, ...], why: str) -> None:
