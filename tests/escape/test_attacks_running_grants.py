@@ -339,7 +339,7 @@ def test_a_steward_that_is_killed_in_the_middle_leaves_no_half_grant(box: Asking
                 os.kill(pid, signal.SIGKILL)
             command.communicate(timeout=20)
         within(lambda: box.command("grants").returncode == 0, "another steward serves")
-        listed = str(work) in box.done("grants")
+        listed = str(work) in box.done("grants", "--json")
         shown = box.eval(f"os.path.exists({str(work / 'notes')!r})")
         assert listed == shown, delay_ms
         if listed:
