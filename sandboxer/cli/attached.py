@@ -24,6 +24,7 @@ import termios
 import tty
 from collections.abc import Iterator, Sequence
 from types import FrameType
+from typing import Any
 
 from sandboxer.cli import relay
 from sandboxer.cli.relay import Way
@@ -72,14 +73,22 @@ class Terminal:
         tty.setraw(0, termios.TCSADRAIN)
         self._is_raw = True
 
+    def return_keys(self) -> None:
+        """The program has ended: keys mean what they did. What it has still to say was made for a terminal already."""
+        iflag, oflag, *others = self._kept
+        self._set([iflag, oflag & ~termios.OPOST, *others])
+
     def restore(self) -> None:
         """Whatever happened. Where the terminal is in use by others by now, it is left to them."""
+        self._set(self._kept)
+        self._is_raw = False
+
+    def _set(self, attributes: list[Any]) -> None:
         if not self._is_raw:
             return
-        self._is_raw = False
         with contextlib.suppress(OSError, termios.error):  # it is gone
             if not _is_in_use():
-                termios.tcsetattr(0, termios.TCSANOW, self._kept)
+                termios.tcsetattr(0, termios.TCSANOW, attributes)
 
 
 def _is_in_use() -> bool:
@@ -180,7 +189,7 @@ def run(box: Box, request: Exec, *, is_interactive: bool = True) -> int:
         with contextlib.ExitStack() as taken:
             taken.enter_context(signals.handled())
             if terminal is not None:
-                taken.callback(terminal.restore)
+                taken.callback(terminal.return_keys)
                 terminal.make_raw()
             try:
                 pid = _start(box, changed(request, terminal=name), [*given, told], ending)
