@@ -26,7 +26,7 @@
 enum { PATIENCE_MS = 10000, SLICE_MS = 50, ANSWER_MAX = 512 };
 
 static const char cannot[] = "the box could not be given its limits",
-                  hint[] = "sandbox doctor; or start it with limits that need no user manager (sandbox explain shows them)";
+                  hint[] = "sandbox doctor, which looks at the user manager and the session bus";
 
 /* Where the service listens: beside the directory of boxes. */
 static void service_directory(const struct call *call, char path[SBX_PATH_SIZE_MAX])
